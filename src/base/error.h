@@ -14,7 +14,10 @@
 /* A new error; text is "fmt". Returns -code. */
 int vivi_fail(viv_error *err, int code, const char *fmt, ...) VIVI_PRINTF(3, 4);
 
-/* As above, about one configuration field ("disks.data.path"); the text must not repeat the path. */
+/*
+ * As above, about one configuration field ("disks.data.path"), which is also kept in err->field. The message becomes "field: text", so fmt must not
+ * repeat the path: a message always carries everything that is shown after "viv: verb vm: ".
+ */
 int vivi_fail_field(viv_error *err, int code, const char *field, const char *fmt, ...)
     VIVI_PRINTF(4, 5);
 
