@@ -47,7 +47,7 @@ check-stress: ## the long storms
 bench: ## measures us beside our peers
 	@tools/setup bench
 	@tools/check build
-	@tools/bench
+	@bench/run
 
 fuzz: ## libFuzzer targets; FUZZ_SECONDS=60 each
 	@tools/setup dev
