@@ -28,6 +28,8 @@
  *   "gone\n" (the directory is no longer the VM's), "error <errno> <text>\n".
  * Taking over in place: the monitor execs viv-keeper --vm-dir D --run-dir R --monitor EXE --adopt with the environment below.
  *
+ * Starting a monitor: MONITOR --vm-dir D --run-dir R --keeper EXE, EXE being the keeper's own absolute path (what the monitor execs in place later); stderr is the keeper's.
+ *
  * Environment of a monitor (and of --adopt): VIV_FDS="lock=5,listener=6,keeper=7,serial.out=8,…" (decimal descriptors, all inherited).
  * Reserved names: lock, listener (run_dir/control.sock), keeper (the monitor's end of the socketpair), caller, null.
  * A LOG entry is listed as name@file@limit=fd, so that an adopting keeper goes on logging.
