@@ -1,8 +1,9 @@
 /*
  * The driver contract: for people who write a driver. Users of drivers include driver/machine.h.
  *
- * A driver is two tables. The pure one (check, plan, probe) is linked by libvivarium and by the monitor; the effects one by the monitor only.
- * Pure files make no system calls but in probe; effects run on the monitor's loop thread and never block.
+ * A driver is two tables. The pure one (check, plan, probe) is linked by libvivarium and by the
+ * monitor; the effects one by the monitor only. Pure files make no system calls but in probe;
+ * effects run on the monitor's loop thread and never block.
  */
 #pragma once
 
@@ -17,39 +18,55 @@
 #include "model/config.h"
 #include "model/model.h"
 
-/* ---- facts: what check and plan may know about this host; gathered by vivi_facts_gather (facts_linux.c) ---- */
+/* ---- facts: what check and plan may know about this host; gathered by vivi_facts_gather
+ * (facts_linux.c) ---- */
+
+#define VIVI_FACT_HEAD_MAX  4096
+#define VIVI_FACT_NOTES_MAX 4096
 
 struct vivi_path_fact {
-    char *path;
-    int stat_errno;       /* 0 = it is there */
-    int open_errno;       /* for the access that is wanted (read, or read-write for a writable disk) */
-    uint32_t mode;        /* st_mode */
-    uint64_t size_bytes;
-    uint8_t head[4096];
+    char *path;          /* owned */
+    bool writable;       /* the access that was asked for: read-write, else read */
+    int stat_errno;      /* 0 = it is there */
+    int open_errno;      /* of the access asked for; 0 also where it was not tried (not a file) */
+    uint32_t mode;       /* st_mode */
+    uint64_t size_bytes; /* of a file or a block device */
+    uint8_t head[VIVI_FACT_HEAD_MAX];
     size_t head_len;
+    uint8_t *notes; /* owned; an ELF file's PT_NOTE segments, one after the other; or NULL */
+    size_t notes_len;
 };
 
 struct vivi_probe {
-    bool usable;              /* the driver can run a VM on this host */
-    char reason[200];         /* why not: "cloud-hypervisor: not found on PATH" */
-    char exe[256];            /* absolute path of the VMM */
-    char version[64];
-    enum vivi_accel accel;    /* what auto resolves to */
-    char accel_reason[200];   /* "no usable KVM (/dev/kvm: permission denied)"; "" when accelerated */
-    char accel_fix[200];      /* "Fix: …" text for people, or "" */
-    struct vivi_caps caps;    /* what this host allows, subset of the driver's */
+    bool usable;            /* the driver can run a VM on this host */
+    char reason[200];       /* why not: "cloud-hypervisor: not found on PATH" */
+    char hint[200];         /* what to do about it, or "" */
+    char exe[256];          /* absolute path of the VMM */
+    char version[64];       /* "7.2.22" */
+    bool sandbox;           /* the VMM can lock itself in (QEMU: built with seccomp) */
+    enum vivi_accel accel;  /* what wanted resolves to; never AUTO */
+    char accel_reason[200]; /* "no usable KVM (/dev/kvm: permission denied)"; "" = accelerated */
+    char accel_fix[200];    /* what to do about it, without "Fix: "; or "" */
+    struct vivi_caps caps;  /* what this host allows, subset of the driver's */
 };
 
 struct vivi_facts {
     uint64_t host_memory_bytes;
     uint32_t host_cpus;
+    uint32_t lowest_port; /* the lowest TCP or UDP port that this user may bind */
     struct vivi_path_fact *paths;
     size_t n_paths;
     struct vivi_probe probe; /* of the configured (resolved) driver */
 };
 
-const struct vivi_path_fact *vivi_fact_of(const struct vivi_facts *f, const char *path); /* NULL = not gathered */
+const struct vivi_path_fact *vivi_fact_of(const struct vivi_facts *f,
+                                          const char *path); /* NULL = not gathered */
 void vivi_facts_done(struct vivi_facts *f);
+#define cleanup_facts VIVI_CLEANUP(vivi_facts_done)
+
+/* The one line about emulation: "no usable KVM (…): emulating, much slower. Fix: …"; "" when
+ * accelerated. ret may hold size bytes. */
+void vivi_accel_notice(const char *accel_reason, const char *accel_fix, char *ret, size_t size);
 
 /* ---- problems: check lists all of them ---- */
 
@@ -58,8 +75,12 @@ struct vivi_problems {
     viv_error *items; /* owned; field, message, code, hint set; vm empty */
     size_t n;
 };
-int vivi_problem(struct vivi_problems *p, int code, const char *field, const char *hint, const char *fmt, ...) VIVI_PRINTF(5, 6); /* 0 or −NO_MEMORY */
+/* field NULL: about the host, not a field; hint may be NULL. More than the maximum are dropped. 0
+ * or −NO_MEMORY. */
+int vivi_problem(struct vivi_problems *p, int code, const char *field, const char *hint,
+                 const char *fmt, ...) VIVI_PRINTF(5, 6);
 void vivi_problems_done(struct vivi_problems *p);
+#define cleanup_problems VIVI_CLEANUP(vivi_problems_done)
 
 /* ---- plan input ---- */
 
@@ -80,51 +101,77 @@ struct vivi_plan_input {
 struct vivi_driver {
     const char *name; /* as the user types it */
     enum vivi_driver_kind kind;
-    struct vivi_caps caps; /* at best; probe narrows it. A SLOT row is set exactly when the slot below is filled (asserted at registration). */
+    const char *machine;   /* what machine: auto is recorded as at creation: "q35" */
+    struct vivi_caps caps; /* at best; probe narrows it. A SLOT row is set exactly when the slot
+                              below is filled (asserted at registration). */
 
     /*
-     * What this host allows. Mandatory. May make system calls; must not take longer than a few ms, so results of running the VMM binary are
-     * cached by (device, inode, size, mtime) in cache_dir (absolute, may be NULL = no cache). Never fails for "cannot": that is usable=false + reason. Errors: NO_MEMORY.
-     * Thread: any.
+     * What this host allows. Mandatory. May make system calls; must not take longer than a few ms,
+     * so results of running the VMM binary are cached by (device, inode, size, mtime) in cache_dir
+     * (absolute, may be NULL = no cache). Never fails for "cannot": that is usable=false + reason.
+     * Errors: NO_MEMORY. Thread: any.
      */
-    int (*probe)(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret, viv_error *err);
+    int (*probe)(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
+                 viv_error *err);
 
-    /* Lists ALL problems of a configuration on this host, field by field. Mandatory, pure. Returns 0 also when there are problems; −NO_MEMORY. */
-    int (*check)(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret);
+    /* Lists ALL problems of a configuration on this host, field by field. Mandatory, pure. Returns
+     * 0 also when there are problems; −NO_MEMORY. */
+    int (*check)(const struct vivi_config *c, const struct vivi_facts *f,
+                 struct vivi_problems *ret);
 
-    /* The launch plan. Mandatory, pure, deterministic: same input, same plan. Only called when check found nothing. */
+    /* The launch plan. Mandatory, pure, deterministic: same input, same plan. Only called when
+     * check found nothing. */
     int (*plan)(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);
 
-    const struct vivi_driver_effects *effects; /* NULL in the library (the monitor fills its own copy of the registry) */
+    const struct vivi_driver_effects
+        *effects; /* NULL in the library (the monitor fills its own copy of the registry) */
 };
 
 /* ---- the effects table ---- */
 
 enum vivi_event_kind {
-    VIVI_EV_DONE,     /* operation op has completed: err->code 0 or the failure. Exactly once per accepted slot call. */
-    VIVI_EV_STATE,    /* the VMM says its vCPUs run / stand still, without or besides an operation: state RUNNING or PAUSED */
-    VIVI_EV_RESET,    /* the guest rebooted inside this run: boot +1; offset = size of serial.log where the new boot begins */
-    VIVI_EV_ENDING,   /* why the process is about to end (or has just ended): reason (+ text). The monitor keeps the first one of a run. */
-    VIVI_EV_API       /* the VMM's API answered for the first time (timeline step api) */
+    VIVI_EV_DONE,  /* operation op has completed: err->code 0 or the failure. Exactly once per
+                      accepted slot call. */
+    VIVI_EV_STATE, /* the VMM says its vCPUs run / stand still, without or besides an operation:
+                      state RUNNING or PAUSED */
+    VIVI_EV_RESET, /* the guest rebooted inside this run: boot +1; offset = size of serial.log where
+                      the new boot begins */
+    VIVI_EV_ENDING, /* why the process is about to end (or has just ended): reason (+ text). The
+                       monitor keeps the first one of a run. */
+    VIVI_EV_API,    /* the VMM's API answered for the first time (timeline step api) */
+    VIVI_EV_CREATED /* the machine is made, its vCPUs do not run yet (timeline step created); start
+                       only */
 };
 
 struct vivi_driver_event {
     enum vivi_event_kind kind;
-    uint64_t run;             /* late events of an older run are dropped by it */
-    uint64_t op;              /* DONE */
-    const viv_error *err;     /* DONE; borrowed for the call; NULL or code 0 = success */
-    enum viv_state state;     /* STATE */
-    enum vivi_reason reason;  /* ENDING */
-    const char *text;         /* ENDING: the VMM's words, or NULL */
-    uint64_t offset;          /* RESET */
+    uint64_t run;            /* late events of an older run are dropped by it */
+    uint64_t op;             /* DONE */
+    const viv_error *err;    /* DONE; borrowed for the call; NULL or code 0 = success */
+    enum viv_state state;    /* STATE */
+    enum vivi_reason reason; /* ENDING */
+    const char *text;        /* ENDING: the VMM's words, or NULL */
+    uint64_t offset;         /* RESET */
 };
 
-/* What the monitor offers a driver. Lives longer than the machine. */
+/*
+ * What the monitor offers a driver. Lives longer than the machine.
+ *
+ * event: called from callbacks of the loop and from input() and drained(), never from inside start
+ * … reset. It may call slots, but neither done() nor input() nor drained(). RESET must be recorded
+ * before it returns: the driver lets the guest go on right after it. A RESET whose offset is that
+ * of the boot that is recorded already is the same one, told again after an adoption: it counts
+ * once.
+ *
+ * drain: asks the keeper to move everything now in the FIFO called name ("serial.out") into its
+ * log; completes by the drained slot with the log's size. Of a to_driver stream, all bytes up to
+ * that size are offered to input before drained is called. Never calls drained from inside the
+ * call.
+ */
 struct vivi_driver_host {
     void *ctx;
     const struct vivi_loop *loop;
     void (*event)(void *ctx, const struct vivi_driver_event *e);
-    /* Asks the keeper to move everything now in the FIFO called name ("serial.out") into its log; completes by the drained slot with the log's size. */
     int (*drain)(void *ctx, const char *name, uint64_t token, viv_error *err);
 };
 
@@ -142,39 +189,62 @@ struct vivi_driver_effects {
     size_t machine_size; /* bytes of private state m; the caller allocates it, zeroed */
 
     /*
-     * The process was spawned as planned: make the machine run. Mandatory. DONE(op) when vCPUs run (or with the VMM's own error).
-     * Must also cope with a VMM that is already further (the monitor died between the spawn and here): start and adopt may share their code.
-     * Errors: refused → no DONE follows. Ownership: s is copied as needed; config, run_dir, host are borrowed for the machine's life.
+     * The process was spawned as planned: make the machine run. Mandatory. DONE(op) when vCPUs run
+     * (or with the VMM's own error). Must also cope with a VMM that is already further (the monitor
+     * died between the spawn and here): start and adopt may share their code. Errors: refused → no
+     * DONE follows. Ownership: s is copied as needed; config, run_dir, host are borrowed for the
+     * machine's life.
      */
     int (*start)(void *m, const struct vivi_machine_start *s, uint64_t op, viv_error *err);
 
-    /* Takes over a VMM that a former monitor started. Mandatory (capability). DONE(op) once the state is known and told by STATE; then finishes what was half done (a gated reset, a pending end). */
+    /*
+     * Takes over a VMM that a former monitor started. Mandatory (capability). DONE(op) once the
+     * state is known and told by STATE; then finishes what was half done (a start, a gated reset, a
+     * pending end). Refused (NOT_FOUND, BUSY with RETRY: nobody listens) when the VMM is gone:
+     * input may still be offered then, and tells ENDING by what the VMM wrote last; no other slot
+     * but done is called.
+     */
     int (*adopt)(void *m, const struct vivi_machine_start *s, uint64_t op, viv_error *err);
 
-    /* Bytes of a to_driver stream, in order, from the start of this run or from the last offset persisted. Returns the bytes consumed (≤ len): a half message stays
-     * and is offered again with more. after_adopt-rescans may repeat bytes only if the monitor died between handling and recording. NULL = no such stream. */
+    /*
+     * Bytes of a to_driver stream, in order, from the start of this run or from the last offset
+     * persisted. Only after start or adopt was called. Returns the bytes consumed (≤ len): the rest
+     * (half a message; a message whose handling is not finished and must be seen by the next
+     * monitor if this one dies) is offered again, from its first byte, together with what comes
+     * next. The offset to persist is that of the bytes consumed. Bytes repeat only if the monitor
+     * died between handling and recording. NULL = no such stream.
+     */
     size_t (*input)(void *m, const char *name, const char *data, size_t len);
     /* Answer to host->drain. NULL if drain is never used. */
     void (*drained)(void *m, uint64_t token, uint64_t log_size);
 
-    int (*query)(void *m, uint64_t op, viv_error *err);   /* Mandatory. STATE, then DONE. */
-    int (*quit)(void *m, uint64_t op, viv_error *err);    /* Mandatory: the VMM's own hard stop (rung vmm). End of the process after that is success. */
-    int (*power_button)(void *m, uint64_t op, viv_error *err); /* optional: asks the guest; DONE = injected. A paused machine is resumed by the monitor first. */
-    int (*pause)(void *m, uint64_t op, viv_error *err);   /* optional; DONE when vCPUs stand still */
-    int (*resume)(void *m, uint64_t op, viv_error *err);  /* optional, together with pause */
-    int (*reset)(void *m, uint64_t op, viv_error *err);   /* optional: hard reset inside the run; RESET, then DONE */
+    int (*query)(void *m, uint64_t op, viv_error *err); /* Mandatory. STATE, then DONE. */
+    int (*quit)(void *m, uint64_t op,
+                viv_error *err); /* Mandatory: the VMM's own hard stop (rung vmm). End of the
+                                    process after that is success. */
+    int (*power_button)(void *m, uint64_t op,
+                        viv_error *err); /* optional: asks the guest; DONE = injected. A paused
+                                            machine is resumed by the monitor first. */
+    int (*pause)(void *m, uint64_t op, viv_error *err);  /* optional; DONE when vCPUs stand still */
+    int (*resume)(void *m, uint64_t op, viv_error *err); /* optional, together with pause */
+    int (*reset)(void *m, uint64_t op,
+                 viv_error *err); /* optional: hard reset inside the run; RESET, then DONE */
 
-    /* Teardown: no callback afterwards, all descriptors closed, safe after a failed start and on zeroed state. Mandatory. Does not touch the VMM. */
+    /* Teardown: no callback afterwards, all descriptors closed, safe after a failed start and on
+     * zeroed state. Mandatory. Does not touch the VMM. */
     void (*done)(void *m);
 };
 
 /* ---- registry: an explicit array ---- */
-const struct vivi_driver *vivi_driver_get(enum vivi_driver_kind k);   /* NULL: not built here */
+const struct vivi_driver *vivi_driver_get(enum vivi_driver_kind k); /* NULL: not built here */
 const struct vivi_driver *vivi_driver_find(const char *name);
 const struct vivi_driver *const *vivi_drivers(size_t *ret_n);
-const struct vivi_driver_effects *vivi_effects_get(enum vivi_driver_kind k); /* in the effects library only */
+const struct vivi_driver_effects *vivi_effects_get(
+    enum vivi_driver_kind k); /* in the effects library only */
 
 /* auto → the driver for this host, with the reason ("cloud-hypervisor: not found on PATH"). */
-int vivi_driver_resolve(enum vivi_driver_kind wanted, const char *cache_dir, enum vivi_driver_kind *ret, char ret_reason[200], viv_error *err);
+int vivi_driver_resolve(enum vivi_driver_kind wanted, const char *cache_dir,
+                        enum vivi_driver_kind *ret, char ret_reason[200], viv_error *err);
 /* Stats the files a configuration names, host memory, and the probe. */
-int vivi_facts_gather(const struct vivi_config *c, const struct vivi_driver *d, const char *cache_dir, struct vivi_facts *ret, viv_error *err);
+int vivi_facts_gather(const struct vivi_config *c, const struct vivi_driver *d,
+                      const char *cache_dir, struct vivi_facts *ret, viv_error *err);

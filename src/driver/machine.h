@@ -1,6 +1,7 @@
 /*
- * Checked dispatch: for users of drivers (the monitor). State and capability are checked once, here, so drivers do not.
- * Messages: WRONG_STATE "only a running VM can be paused (it is stopped)", UNSUPPORTED "driver fake cannot pause here: <reason>".
+ * Checked dispatch: for users of drivers (the monitor). State and capability are checked once,
+ * here, so drivers do not. Messages: WRONG_STATE "only a running VM can be paused (it is stopped)",
+ * UNSUPPORTED "driver fake cannot pause here: <reason>".
  */
 #pragma once
 
@@ -14,16 +15,21 @@ struct vivi_machine {
     void *priv;            /* owned; fx->machine_size bytes */
 };
 
-int vivi_machine_init(struct vivi_machine *m, const struct vivi_driver *d, const struct vivi_driver_effects *fx, const struct vivi_caps *caps, viv_error *err);
+int vivi_machine_init(struct vivi_machine *m, const struct vivi_driver *d,
+                      const struct vivi_driver_effects *fx, const struct vivi_caps *caps,
+                      viv_error *err);
 void vivi_machine_done(struct vivi_machine *m); /* calls fx->done once; NULL-safe, repeatable */
 
-int vivi_machine_start(struct vivi_machine *m, const struct vivi_machine_start *s, uint64_t op, viv_error *err);
-int vivi_machine_adopt(struct vivi_machine *m, const struct vivi_machine_start *s, uint64_t op, viv_error *err);
+int vivi_machine_start(struct vivi_machine *m, const struct vivi_machine_start *s, uint64_t op,
+                       viv_error *err);
+int vivi_machine_adopt(struct vivi_machine *m, const struct vivi_machine_start *s, uint64_t op,
+                       viv_error *err);
 int vivi_machine_pause(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_resume(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_reset(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_power_button(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_quit(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_query(struct vivi_machine *m, uint64_t op, viv_error *err);
-/* The verb tests alone, without doing it: what state and capability say. verb: "pause", "resume", "reset", "stop", … */
+/* The verb tests alone, without doing it: what state and capability say. verb: "pause", "resume",
+ * "reset", "stop", … */
 int vivi_machine_may(const struct vivi_machine *m, const char *verb, viv_error *err);

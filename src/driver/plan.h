@@ -1,6 +1,6 @@
 /*
- * A launch plan: what one run of a VMM needs, as data. Made by pure functions (deterministic, golden-tested, shown by --dry-run),
- * applied by the monitor in one place (monitor/launch.c).
+ * A launch plan: what one run of a VMM needs, as data. Made by pure functions (deterministic,
+ * golden-tested, shown by --dry-run), applied by the monitor in one place (monitor/launch.c).
  */
 #pragma once
 
@@ -11,25 +11,31 @@
 #include "base/error.h"
 
 enum vivi_port_kind {
-    VIVI_PORT_LISTEN,   /* unix socket bound by us at run_dir/name, its listening descriptor passed as child_fd, our copy closed after the spawn */
-    VIVI_PORT_FIFO_OUT, /* FIFO at run_dir/name that the VMM writes; the keeper splices it into vm_dir/log */
+    VIVI_PORT_LISTEN, /* unix socket bound by us at run_dir/name, its listening descriptor passed as
+                         child_fd, our copy closed after the spawn */
+    VIVI_PORT_FIFO_OUT, /* FIFO at run_dir/name that the VMM writes; the keeper splices it into
+                           vm_dir/log */
     VIVI_PORT_FIFO_IN,  /* FIFO at run_dir/name that the VMM reads; the monitor writes */
     VIVI_PORT_APPEND    /* regular file vm_dir/name, O_APPEND, e.g. stderr → vmm.log */
 };
 
 struct vivi_port {
     enum vivi_port_kind kind;
-    char *name;     /* "serial.out", "qmp", "vmm.log": file name, and the keeper's table name */
-    char *log;      /* FIFO_OUT: the log's file name in the VM's directory ("serial.log"); NULL otherwise */
-    uint64_t log_limit_bytes; /* FIFO_OUT: the keeper punches the head so that about this much stays; 0 = no limit */
-    int child_fd;   /* number in the child; −1 = the VMM opens it by path */
-    int child_fd_rw; /* FIFO: an extra O_RDWR duplicate the VMM inherits so that the stream outlives its reader; −1 = none needed */
-    bool to_driver; /* FIFO_OUT: bytes of the log of this run go to the driver's input slot (driver events) */
+    char *name; /* "serial.out", "qmp", "vmm.log": file name, and the keeper's table name */
+    char *log; /* FIFO_OUT: the log's file name in the VM's directory ("serial.log"); NULL otherwise
+                */
+    uint64_t log_limit_bytes; /* FIFO_OUT: the keeper punches the head so that about this much
+                                 stays; 0 = no limit */
+    int child_fd;             /* number in the child; −1 = the VMM opens it by path */
+    int child_fd_rw; /* FIFO: an extra O_RDWR duplicate the VMM inherits so that the stream outlives
+                        its reader; −1 = none needed */
+    bool to_driver;  /* FIFO_OUT: bytes of the log of this run go to the driver's input slot (driver
+                        events) */
 };
 
 struct vivi_plan {
-    char *exe;       /* absolute path */
-    char **argv;     /* n_argv strings + NULL */
+    char *exe;   /* absolute path */
+    char **argv; /* n_argv strings + NULL */
     size_t n_argv;
     struct vivi_port *ports;
     size_t n_ports;
@@ -38,6 +44,8 @@ struct vivi_plan {
 
 void vivi_plan_done(struct vivi_plan *p);
 #define cleanup_plan VIVI_CLEANUP(vivi_plan_done)
-int vivi_plan_arg(struct vivi_plan *p, const char *fmt, ...) VIVI_PRINTF(2, 3); /* appends one argument; 0 or −VIV_E_NO_MEMORY */
-int vivi_plan_port(struct vivi_plan *p, const struct vivi_port *port);          /* strings are copied */
-int vivi_plan_to_json(const struct vivi_plan *p, json_t **ret, viv_error *err); /* what --dry-run and the golden files show */
+int vivi_plan_arg(struct vivi_plan *p, const char *fmt, ...)
+    VIVI_PRINTF(2, 3); /* appends one argument; 0 or −VIV_E_NO_MEMORY */
+int vivi_plan_port(struct vivi_plan *p, const struct vivi_port *port); /* strings are copied */
+int vivi_plan_to_json(const struct vivi_plan *p, json_t **ret,
+                      viv_error *err); /* what --dry-run and the golden files show */
