@@ -36,10 +36,10 @@ static inline int take_fd(int *fd)
     return r;
 }
 
-#define take_ptr(p)                                                                                \
-    __extension__({                                                                                \
-        __typeof__(p) *viv_take_ = &(p);                                                           \
-        __typeof__(p) viv_taken_ = *viv_take_;                                                     \
-        *viv_take_ = NULL;                                                                         \
-        viv_taken_;                                                                                \
+#define take_ptr(p)                            \
+    __extension__({                            \
+        __typeof__(p) *viv_take_ = &(p);       \
+        __typeof__(p) viv_taken_ = *viv_take_; \
+        *viv_take_ = NULL;                     \
+        viv_taken_;                            \
     })

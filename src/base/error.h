@@ -15,14 +15,15 @@
 int vivi_fail(viv_error *err, int code, const char *fmt, ...) VIVI_PRINTF(3, 4);
 
 /*
- * As above, about one configuration field ("disks.data.path"), which is also kept in err->field. The message becomes "field: text", so fmt must not
- * repeat the path: a message always carries everything that is shown after "viv: verb vm: ".
+ * As above, about one configuration field ("disks.data.path"), which is also kept in err->field.
+ * The message becomes "field: text", so fmt must not repeat the path: a message always carries
+ * everything that is shown after "viv: verb vm: ".
  */
 int vivi_fail_field(viv_error *err, int code, const char *field, const char *fmt, ...)
     VIVI_PRINTF(4, 5);
 
-/* From errno (an argument, so evaluated in the failing statement): text is "fmt: <strerror>", lower case. Code by
- * vivi_code_of_errno. */
+/* From errno (an argument, so evaluated in the failing statement): text is "fmt: <strerror>", lower
+ * case. Code by vivi_code_of_errno. */
 int vivi_fail_errno(viv_error *err, int sys_errno, const char *fmt, ...) VIVI_PRINTF(3, 4);
 
 /* Out of memory: no allocation, fixed text "out of memory". */
@@ -41,8 +42,9 @@ void vivi_error_vm(viv_error *err, const char *vm);
 void vivi_error_clear(viv_error *err);
 
 /*
- * ENOENT → NOT_FOUND, EACCES/EPERM/EROFS → DENIED, EEXIST → EXISTS, EBUSY/EAGAIN → BUSY, ENOMEM → NO_MEMORY,
- * ETIMEDOUT → TIMEOUT, EINVAL → INVALID, ENOSYS/EOPNOTSUPP → UNSUPPORTED, ECANCELED → CANCELLED, all others → IO.
+ * ENOENT → NOT_FOUND, EACCES/EPERM/EROFS → DENIED, EEXIST → EXISTS, EBUSY/EAGAIN → BUSY, ENOMEM →
+ * NO_MEMORY, ETIMEDOUT → TIMEOUT, EINVAL → INVALID, ENOSYS/EOPNOTSUPP → UNSUPPORTED, ECANCELED →
+ * CANCELLED, all others → IO.
  */
 int vivi_code_of_errno(int sys_errno);
 

@@ -1,9 +1,11 @@
 /*
  * Starting processes. Two kinds:
- *  - vivi_spawn_detached: from a program that links the library. An intermediate child is made by clone(2) with exit
- *    signal 0 and waited for with __WCLONE: no SIGCHLD reaches the caller and its own waitpid(-1) never sees it. The
- *    grandchild is a session leader with an exact descriptor map, clean signal state, and is not the caller's child.
- *  - vivi_spawn_gated: from the keeper. The child (setsid, clean signals) waits on a gate; see keeper/.
+ *  - vivi_spawn_detached: from a program that links the library. An intermediate child is made by
+ * clone(2) with exit signal 0 and waited for with __WCLONE: no SIGCHLD reaches the caller and its
+ * own waitpid(-1) never sees it. The grandchild is a session leader with an exact descriptor map,
+ * clean signal state, and is not the caller's child.
+ *  - vivi_spawn_gated: from the keeper. The child (setsid, clean signals) waits on a gate; see
+ * keeper/.
  */
 #pragma once
 
@@ -12,30 +14,37 @@
 
 #include "base/proc.h"
 
+#define VIVI_SPAWN_MAX_MAP 128
+
 struct vivi_fd_map {
     int fd;       /* ours, borrowed */
-    int child_fd; /* its number in the child, 0, 1, 2 or above; each at most once */
+    int child_fd; /* its number in the child, 0-1000; each at most once */
 };
 
 struct vivi_spawn {
-    const char *path;              /* executable, absolute */
-    char *const *argv;             /* NULL-terminated */
-    char *const *envp;             /* NULL-terminated; NULL = the caller's environment */
-    const char *cwd;               /* NULL = "/" */
-    const struct vivi_fd_map *map; /* every descriptor the child gets; 0-2 not named are /dev/null */
-    size_t n_map;
+    const char *path;  /* executable, absolute */
+    char *const *argv; /* NULL-terminated */
+    char *const *envp; /* NULL-terminated; NULL = the caller's environment */
+    const char *cwd;   /* NULL = "/" */
+    const struct vivi_fd_map
+        *map;     /* every descriptor the child gets; 0-2 not named are /dev/null */
+    size_t n_map; /* at most VIVI_SPAWN_MAX_MAP */
 };
 
-/* Returns once the program has exec'ed (close-on-exec pipe) with its identity, or with the exec's errno as the error. */
+/* Returns once the program has exec'ed, with its identity, or with the exec's errno as the error.
+ * Async-signal state, memory and other threads of the caller are untouched; the calling thread
+ * waits, a millisecond at most. */
 int vivi_spawn_detached(const struct vivi_spawn *s, struct vivi_proc_id *ret, viv_error *err);
 
 /*
- * Forks a direct child (of a keeper) that holds before exec until gate_fd (returned, write end) gets one byte; end-of-file makes it
- * exit(127) without exec. exec_fd (returned, read end, close-on-exec in the child) delivers an int errno if exec failed, end-of-file if it worked.
+ * Forks a direct child (of a keeper) that holds before exec until gate_fd (returned, write end)
+ * gets one byte; end-of-file makes it exit(127) without exec. exec_fd (returned, read end,
+ * close-on-exec in the child) delivers an int errno if exec failed, end-of-file if it worked.
  * close_fds: descriptors the child must close before it waits (lock, sockets).
  */
 struct vivi_gated {
     pid_t pid;
     int gate_fd, exec_fd;
 };
-int vivi_spawn_gated(const struct vivi_spawn *s, const int *close_fds, size_t n_close, struct vivi_gated *ret, viv_error *err);
+int vivi_spawn_gated(const struct vivi_spawn *s, const int *close_fds, size_t n_close,
+                     struct vivi_gated *ret, viv_error *err);
