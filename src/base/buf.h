@@ -25,8 +25,8 @@ struct vivi_buf {
 void vivi_buf_init(struct vivi_buf *b, size_t max_bytes);
 void vivi_buf_done(struct vivi_buf *b);
 
-/* 0, or −VIV_E_NO_MEMORY / −VIV_E_PROTOCOL (ceiling); contents are untouched then and failed is
- * set. */
+/* 0, or −VIV_E_NO_MEMORY / −VIV_E_PROTOCOL (ceiling): then contents are untouched, failed is set.
+ */
 int vivi_buf_add(struct vivi_buf *b, const void *data, size_t len);
 int vivi_buf_str(struct vivi_buf *b, const char *s);
 int vivi_buf_printf(struct vivi_buf *b, const char *fmt, ...) VIVI_PRINTF(2, 3);
@@ -38,5 +38,5 @@ int vivi_buf_reserve(struct vivi_buf *b, size_t n);
 void vivi_buf_consume(struct vivi_buf *b, size_t n); /* drops the first n bytes; n ≤ len */
 void vivi_buf_reset(struct vivi_buf *b);             /* len = 0, failed = false, memory kept */
 int vivi_buf_check(const struct vivi_buf *b, viv_error *err); /* failed → the error, else 0 */
-char *vivi_buf_take(struct vivi_buf *b); /* the NUL-terminated contents, the caller frees; NULL if
-                                            failed or out of memory */
+/* The NUL-terminated contents, which the caller frees; NULL if failed or out of memory. */
+char *vivi_buf_take(struct vivi_buf *b);

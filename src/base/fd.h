@@ -12,15 +12,18 @@
 
 int vivi_fd_nonblock(int fd, bool on, viv_error *err);
 int vivi_fd_cloexec(int fd, bool on, viv_error *err);
-int vivi_fd_above_stdio(int fd_consume,
-                        viv_error *err); /* fd ≥ 3 with close-on-exec; the old one is closed */
+/* Returns a descriptor ≥ 3 with close-on-exec; the one given is consumed, on failure too. */
+int vivi_fd_above_stdio(int fd_consume, viv_error *err);
 
 /* Pairs with close-on-exec set atomically where the OS can. */
 int vivi_pipe(int ret_fds[2], viv_error *err);
 int vivi_socketpair(int ret_fds[2], viv_error *err); /* AF_UNIX SOCK_STREAM */
 
-/* All of it or an error; EINTR retried; a non-blocking fd is waited for with poll(2) up to
- * timeout_ms (−1 for ever). */
+/*
+ * All of it or an error. EINTR is retried; a non-blocking descriptor (any socket when writing) is
+ * waited for up to timeout_ms (−1 for ever, else TIMEOUT). End of file is IO. Writing to a socket
+ * never raises SIGPIPE; to a pipe it may.
+ */
 int vivi_read_full(int fd, void *buf, size_t len, int timeout_ms, viv_error *err);
 int vivi_write_full(int fd, const void *buf, size_t len, int timeout_ms, viv_error *err);
 
@@ -29,9 +32,11 @@ int vivi_wait_fd(int fd, short events, int timeout_ms, viv_error *err);
 
 /*
  * AF_UNIX stream sockets by path. The path must fit VIVI_SUN_PATH_MAX: INVALID otherwise, never
- * cut. listen: binds at a path that nobody holds: an existing socket file is removed first, so the
- * caller must hold the lock that makes it the owner. Mode 0600. connect: NOT_FOUND (no file),
- * BUSY|flags RETRY (refused: nobody listens).
+ * cut.
+ * listen: an existing socket file is replaced, so the caller must hold the lock that makes it the
+ * owner; anything else there is EXISTS. Mode 0600.
+ * connect: NOT_FOUND (no file); BUSY with the flag RETRY (nobody listens, or the backlog is full).
+ * The descriptor is in blocking mode.
  */
 int vivi_unix_listen(const char *path, int backlog, int *ret_fd, viv_error *err);
 int vivi_unix_connect(const char *path, int *ret_fd, viv_error *err);
@@ -47,8 +52,7 @@ int vivi_peer_uid(int fd, uid_t *ret_uid, viv_error *err);
  */
 ssize_t vivi_send_fds(int fd, const void *buf, size_t len, const int *fds, size_t n_fds,
                       viv_error *err);
-/* Received descriptors are close-on-exec; more than cap_fds is a PROTOCOL error and none is leaked.
- */
+/* Received descriptors are close-on-exec; more than cap_fds is PROTOCOL and none is leaked. */
 ssize_t vivi_recv_fds(int fd, void *buf, size_t len, int *fds, size_t cap_fds, size_t *ret_n_fds,
                       viv_error *err);
 

@@ -8,11 +8,12 @@
 
 #include "base/error.h"
 
-/* Opens (0600, created) and locks name exclusively. −VIV_E_BUSY when another description holds it;
- * timeout_ms 0 = try once, −1 = wait. */
+/*
+ * Opens (0600, created) and locks name exclusively. −VIV_E_BUSY when another description holds it
+ * until the end of timeout_ms (0 = try once, −1 = wait for ever).
+ */
 int vivi_lock_open(int dir_fd, const char *name, int timeout_ms, int *ret_fd, viv_error *err);
 /* Whether somebody holds it: 1 held, 0 free (also when the file is missing). Takes nothing. */
 int vivi_lock_test(int dir_fd, const char *name, viv_error *err);
-/* Whether fd still is the file called name in dir_fd (a removed or replaced directory entry is
- * not). */
+/* 1: fd still is the file called name in dir_fd; 0: that was removed or replaced. */
 int vivi_lock_is_current(int fd, int dir_fd, const char *name, viv_error *err);

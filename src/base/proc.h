@@ -17,22 +17,31 @@ struct vivi_proc_id {
     uint64_t start_time; /* never 0 for a real one */
 };
 
-int vivi_proc_identify(pid_t pid, struct vivi_proc_id *ret,
-                       viv_error *err); /* NOT_FOUND: none, or a zombie */
+/* NOT_FOUND: none, or a zombie. */
+int vivi_proc_identify(pid_t pid, struct vivi_proc_id *ret, viv_error *err);
 void vivi_proc_self(struct vivi_proc_id *ret);
 bool vivi_proc_alive(const struct vivi_proc_id *id); /* same start time and not a zombie */
 
-/* A descriptor that stays with exactly this process: opened, then identity checked again. NOT_FOUND
- * when it is gone. Readable (poll) once the process has ended. */
+/*
+ * A descriptor that stays with exactly this process: opened, then identity checked again. NOT_FOUND
+ * when it is gone. Readable (poll) once the process has ended.
+ */
 int vivi_proc_open(const struct vivi_proc_id *id, int *ret_pidfd, viv_error *err);
 int vivi_proc_signal(int pidfd, int sig, viv_error *err); /* 0 also if it just ended */
 
-/* Exit status through a pidfd (PIDFD_GET_INFO, Linux ≥ 6.15 and only once reaped); 1 known (*ret as
- * waitpid's), 0 unknown. */
+/*
+ * Exit status of a process that was not our child. 1 known (*ret as waitpid's), 0 not yet (it must
+ * have been reaped by its parent), −VIV_E_UNSUPPORTED never (Linux before 6.15).
+ */
 int vivi_proc_exit_status(int pidfd, int *ret_wstatus);
 
-/* This host's boot (random boot_id) and the pid namespace's inode: a recorded pid means nothing
- * under others. */
+/* Absolute path of this process's executable; after an upgrade that of the new one. */
+int vivi_proc_exe(char *ret, size_t cap, viv_error *err);
+
+/*
+ * This host's boot (random boot_id) and the pid namespace's inode: a recorded pid means nothing
+ * under others.
+ */
 int vivi_host_boot_id(char ret[VIVI_BOOT_ID_SIZE], viv_error *err);
 int vivi_pid_namespace(uint64_t *ret, viv_error *err);
 

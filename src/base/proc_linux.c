@@ -164,10 +164,28 @@ int vivi_proc_exit_status(int pidfd, int *ret_wstatus)
 {
     struct pidfd_info_64 info = {.mask = PIDFD_INFO_EXIT_};
 
-    if (ioctl(pidfd, PIDFD_GET_INFO_64, &info) < 0 || (info.mask & PIDFD_INFO_EXIT_) == 0)
+    if (ioctl(pidfd, PIDFD_GET_INFO_64, &info) < 0)
+        return errno == ESRCH ? 0 : -VIV_E_UNSUPPORTED;
+    if ((info.mask & PIDFD_INFO_EXIT_) == 0)
         return 0;
     *ret_wstatus = info.exit_code;
     return 1;
+}
+
+int vivi_proc_exe(char *ret, size_t cap, viv_error *err)
+{
+    static const char deleted[] = " (deleted)";
+    ssize_t n = readlink("/proc/self/exe", ret, cap - 1);
+    size_t len = n < 0 ? 0 : (size_t)n, tail = sizeof(deleted) - 1;
+
+    if (n < 0 || len >= cap - 1) {
+        ret[0] = '\0';
+        return vivi_fail_errno(err, n < 0 ? errno : ENAMETOOLONG, "cannot tell our own path");
+    }
+    if (len > tail && memcmp(ret + len - tail, deleted, tail) == 0)
+        len -= tail;
+    ret[len] = '\0';
+    return 0;
 }
 
 int vivi_host_boot_id(char ret[VIVI_BOOT_ID_SIZE], viv_error *err)

@@ -1,11 +1,9 @@
 /*
  * Starting processes. Two kinds:
- *  - vivi_spawn_detached: from a program that links the library. An intermediate child is made by
- * clone(2) with exit signal 0 and waited for with __WCLONE: no SIGCHLD reaches the caller and its
- * own waitpid(-1) never sees it. The grandchild is a session leader with an exact descriptor map,
- * clean signal state, and is not the caller's child.
- *  - vivi_spawn_gated: from the keeper. The child (setsid, clean signals) waits on a gate; see
- * keeper/.
+ *  - vivi_spawn_detached: from a program that links the library. The new process is not its child;
+ *    no SIGCHLD reaches the caller and its own waitpid(-1) sees nothing.
+ *  - vivi_spawn_gated: a direct child that runs its program only once it was allowed to.
+ * Both give the process its own session, an exact descriptor map, default signals, an empty mask.
  */
 #pragma once
 
@@ -22,18 +20,19 @@ struct vivi_fd_map {
 };
 
 struct vivi_spawn {
-    const char *path;  /* executable, absolute */
-    char *const *argv; /* NULL-terminated */
-    char *const *envp; /* NULL-terminated; NULL = the caller's environment */
-    const char *cwd;   /* NULL = "/" */
-    const struct vivi_fd_map
-        *map;     /* every descriptor the child gets; 0-2 not named are /dev/null */
-    size_t n_map; /* at most VIVI_SPAWN_MAX_MAP */
+    const char *path;              /* executable, absolute */
+    char *const *argv;             /* NULL-terminated */
+    char *const *envp;             /* NULL-terminated; NULL = the caller's environment */
+    const char *cwd;               /* NULL = "/" */
+    size_t n_map;                  /* at most VIVI_SPAWN_MAX_MAP */
+    const struct vivi_fd_map *map; /* all the child gets; 0-2 not named are /dev/null */
 };
 
-/* Returns once the program has exec'ed, with its identity, or with the exec's errno as the error.
- * Async-signal state, memory and other threads of the caller are untouched; the calling thread
- * waits, a millisecond at most. */
+/*
+ * Returns once the program has exec'ed, with its identity (also if it has ended already), or with
+ * the errno of the step that failed as the error. Only the calling thread waits, with its signals
+ * blocked. A caller that is a child subreaper inherits the process when its intermediate ends.
+ */
 int vivi_spawn_detached(const struct vivi_spawn *s, struct vivi_proc_id *ret, viv_error *err);
 
 /*
