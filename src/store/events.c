@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #define EVENTS_FILE    "events.log"
 #define EVENTS_LOCK    "events.lock"
 #define LOCK_WAIT_MS   2000 /* a writer holds it for some microseconds */
+#define QUICK_TRIES    50
 #define PUNCH_EVERY    (1u << 20)
 #define READ_BYTES     (64u << 10)
 #define TAIL_MAX_BYTES (1u << 20)
@@ -67,26 +69,33 @@ static ssize_t read_at(int fd, void *to, size_t len, uint64_t offset)
     return n;
 }
 
+/* Where the line that ends before end (a position after a newline, or 0) begins. */
+static size_t line_before(const char *text, size_t end)
+{
+    size_t i = end > 0 ? end - 1 : 0;
+
+    while (i > 0 && text[i - 1] != '\n')
+        i--;
+    return i;
+}
+
 /* The last number in text; *ret_torn: it does not end with a newline. */
 static uint64_t last_seq_in(const char *text, size_t len, bool *ret_torn)
 {
     size_t end = len;
 
     *ret_torn = len > 0 && text[len - 1] != '\n';
-    for (;;) {
-        const char *nl = end ? memrchr(text, '\n', end) : NULL;
-        const char *begin;
-        uint64_t seq;
+    while (end > 0 && text[end - 1] != '\n')
+        end--;
+    while (end > 0) {
+        size_t begin = line_before(text, end);
+        uint64_t seq = seq_of(text + begin, end - begin);
 
-        if (!nl)
-            return NO_SEQ;
-        begin = memrchr(text, '\n', (size_t)(nl - text));
-        begin = begin ? begin + 1 : text;
-        seq = seq_of(begin, (size_t)(nl - begin));
-        if (seq != NO_SEQ || begin == text)
+        if (seq != NO_SEQ)
             return seq;
-        end = (size_t)(begin - text);
+        end = begin;
     }
+    return NO_SEQ;
 }
 
 /* The last number in the file: its tail is read, twice as much while nothing was found. */
@@ -180,6 +189,22 @@ static int append_locked(int fd, const json_t *body, uint64_t *ret_seq, viv_erro
     return 0;
 }
 
+/*
+ * Waiting for a lock means naps of a millisecond, which the announcement of a ready VM must not
+ * cost; so the first tries only give way to whoever is writing.
+ */
+static int lock_events(const struct vivi_root *r, int *ret_fd, viv_error *err)
+{
+    int code = -VIV_E_BUSY;
+
+    for (int i = 0; i < QUICK_TRIES && code == -VIV_E_BUSY; i++) {
+        if (i > 0)
+            (void)sched_yield();
+        code = vivi_lock_open(r->fd, EVENTS_LOCK, 0, ret_fd, NULL);
+    }
+    return code == 0 ? 0 : vivi_lock_open(r->fd, EVENTS_LOCK, LOCK_WAIT_MS, ret_fd, err);
+}
+
 int vivi_event_append(const struct vivi_root *r, json_t *body, uint64_t *ret_seq, viv_error *err)
 {
     cleanup_close int lock = -1;
@@ -188,9 +213,9 @@ int vivi_event_append(const struct vivi_root *r, json_t *body, uint64_t *ret_seq
 
     if (r->fd < 0 || r->readonly)
         return vivi_fail(err, VIV_E_DENIED, "state root %s: opened for reading only", r->path);
-    code = vivi_lock_open(r->fd, EVENTS_LOCK, LOCK_WAIT_MS, &lock, err);
+    code = lock_events(r, &lock, err);
     if (code < 0)
-        return vivi_wrap(err, code, EVENTS_LOCK);
+        return code;
     fd = openat(r->fd, EVENTS_FILE, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return vivi_fail_errno(err, errno, "cannot open " EVENTS_FILE);
@@ -321,7 +346,7 @@ static int deliver(struct vivi_events *e, const char *line, size_t len, uint64_t
                    viv_error *err)
 {
     cleanup_json json_t *j = json_loadb(line, len, 0, NULL);
-    uint64_t missing = e->last_seq ? seq - e->last_seq - 1 : seq - 1;
+    uint64_t missing = seq - e->last_seq - 1;
 
     if (!json_is_object(j))
         return 0; /* not JSON: it will be missing before the next one */

@@ -18,9 +18,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-#define NEW_PREFIX ".new-"
-#define RM_PREFIX  ".rm-"
-#define TEMP_NAME  128
+#define NEW_PREFIX   ".new-"
+#define RM_PREFIX    ".rm-"
+#define TEMP_NAME    128
+#define REMOVE_TRIES 5
 
 /* Events are told as far as possible: a full disk must not undo what was done. */
 static void tell(const struct vivi_root *r, const struct vivi_state *s, const char *type)
@@ -125,8 +126,13 @@ static void remove_run_dir(const struct vivi_root *r, const char *uuid)
 static int finish_removal(const struct vivi_root *r, const char *doomed, const char *uuid,
                           viv_error *err)
 {
+    int code = -VIV_E_IO;
+
     remove_run_dir(r, uuid);
-    return vivi_remove_tree_at(r->vms_fd, doomed, err);
+    /* A dying process of the VM may still add a line to a log while we empty the directory. */
+    for (int i = 0; i < REMOVE_TRIES && code < 0; i++)
+        code = vivi_remove_tree_at(r->vms_fd, doomed, err);
+    return code;
 }
 
 /* What the event "removed" says: the record, or as much as is known without it. */
