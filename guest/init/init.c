@@ -26,6 +26,7 @@
 #include "lab.h"
 #include "net.h"
 #include "options.h"
+#include "shell.h"
 #include "system.h"
 #include "workload.h"
 
@@ -52,7 +53,7 @@ struct guest {
     uint64_t ready_at_ms;
     bool booted; /* the marker was printed, or would have been */
     uint64_t panic_at_ms, reboot_at_ms, poweroff_at_ms;
-    pid_t shell; /* leader of its session; 0 = not running */
+    pid_t shell; /* keeper of the shell; 0 = not running */
     uint64_t shell_at_ms;
 };
 
@@ -92,8 +93,6 @@ static void stop_machine(struct guest *g, bool restart, const char *why)
     struct guest_consoles *c = &g->consoles;
 
     guest_log(c, "%s, shutting down", why);
-    /* Ending the shell hangs the terminal up, which throws away what the UART has not sent. */
-    guest_consoles_drain(c, LAST_WORDS_PRIMARY_MS, LAST_WORDS_OTHERS_MS);
     if (g->options.stop_delay_ms > 0)
         (void)poll(NULL, 0, (int)smaller(g->options.stop_delay_ms, 600000));
     end_children();
@@ -108,14 +107,10 @@ static void stop_machine(struct guest *g, bool restart, const char *why)
 
 static void start_shell(struct guest *g)
 {
-    static const char *const argv[] = {"/bin/busybox", "sh", "-l", NULL};
-    static const char *const env[] = {"PATH=/sbin:/bin:/usr/sbin:/usr/bin", "HOME=/root",
-                                      "TERM=vt102", NULL};
     char path[32];
-    struct guest_session session = {.argv = argv, .env = env, .tty = path, .respawn = true};
 
     (void)snprintf(path, sizeof(path), "/dev/%s", guest_consoles_primary(&g->consoles));
-    g->shell = guest_session_start(&session);
+    g->shell = guest_shell_start(path);
     g->shell_at_ms = NEVER;
 }
 

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/input.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +25,6 @@
 #include <unistd.h>
 
 #define SECTOR_BYTES 512
-#define RESPAWN_MS   1000
 #define NOT_STARTED  127 /* exit statuses as a shell gives them */
 #define SIGNALLED    128
 
@@ -341,22 +339,6 @@ static int run_in_session(const struct guest_session *s)
     return WIFEXITED(status) ? WEXITSTATUS(status) : SIGNALLED + WTERMSIG(status);
 }
 
-/* The last program may have died with echo off; and without a size, busybox's shell asks for one.
- */
-static void reset_terminal(void)
-{
-    const struct winsize size = {.ws_row = 24, .ws_col = 80};
-    struct termios t;
-
-    if (tcgetattr(STDIN_FILENO, &t) < 0)
-        return;
-    t.c_iflag |= ICRNL;
-    t.c_oflag |= OPOST | ONLCR;
-    t.c_lflag |= ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN;
-    (void)tcsetattr(STDIN_FILENO, TCSANOW, &t);
-    (void)ioctl(STDIN_FILENO, TIOCSWINSZ, &size);
-}
-
 static void lead_session(const struct guest_session *s)
 {
     int fd = open(s->tty, O_RDWR | O_NOCTTY);
@@ -368,14 +350,9 @@ static void lead_session(const struct guest_session *s)
     if (fd >= 0)
         (void)ioctl(fd, TIOCSCTTY, 1);
     become_stdio(fd);
-    if ((s->root != NULL && chroot(s->root) < 0) || chdir(s->root != NULL ? "/" : "/root") < 0)
+    if (chroot(s->root) < 0 || chdir("/") < 0)
         _exit(NOT_STARTED);
-    do {
-        reset_terminal();
-        status = run_in_session(s);
-        if (s->respawn)
-            (void)poll(NULL, 0, RESPAWN_MS);
-    } while (s->respawn);
+    status = run_in_session(s);
     (void)tcdrain(STDOUT_FILENO);
     _exit(status);
 }

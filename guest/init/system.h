@@ -53,15 +53,14 @@ struct guest_session {
     const char *const *argv; /* NULL-terminated, at most GUEST_MAX_ARGS */
     const char *const *env;  /* the same */
     const char *tty;         /* path of its terminal */
-    const char *root;        /* directory to chroot to, NULL = none; tty is meant before it */
-    bool respawn;            /* start the program again whenever it ends */
+    const char *root;        /* directory to chroot to; tty is meant before it */
 };
 
 /*
  * Starts a program with a terminal and job control. The process returned is the session's leader,
  * not the program: when a leader ends, the kernel hangs its terminal up and throws away what was
  * not sent yet. It ends with the program's status (128 + n for a signal), after all output has
- * left; with respawn it never ends.
+ * left.
  */
 pid_t guest_session_start(const struct guest_session *s);
 
