@@ -1,7 +1,9 @@
 /*
- * A VM's configuration. THE field table (fields.c) drives everything: YAML/JSON parsing with file:line messages, defaults, flags, --set, JSON Schema,
- * `viv config docs`, completion, what is live. A document is a json_t in canonical form (canonical keys, values in base units as JSON integers/strings/bools,
- * lists of devices as arrays of objects each with "id"); the typed struct below is decoded from it by the same table.
+ * A VM's configuration. THE field table (fields.c) drives everything: YAML/JSON parsing with
+ * file:line messages, defaults, flags, --set, JSON Schema, `viv config docs`, completion, what is
+ * live. A document is a json_t in canonical form: canonical keys, values in base units as JSON
+ * integers, strings and bools, devices as arrays of objects with an "id". The typed struct below is
+ * decoded from a completed document.
  */
 #pragma once
 
@@ -9,60 +11,160 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "model/parse.h"
 
 enum vivi_field_type {
-    VIVI_T_STR, VIVI_T_BOOL, VIVI_T_INT, VIVI_T_SIZE, VIVI_T_DURATION, VIVI_T_ENUM, VIVI_T_PATH, VIVI_T_NAME,
-    VIVI_T_MAC, VIVI_T_FORWARD, VIVI_T_STR_LIST, VIVI_T_FORWARD_LIST, VIVI_T_MAP /* string → string */, VIVI_T_OBJECT_LIST
+    VIVI_T_STR, /* one line of text */
+    VIVI_T_BOOL,
+    VIVI_T_INT,
+    VIVI_T_SIZE,
+    VIVI_T_DURATION,
+    VIVI_T_ENUM,
+    VIVI_T_PATH,
+    VIVI_T_NAME,
+    VIVI_T_MAC, /* or "auto" */
+    VIVI_T_FORWARD,
+    VIVI_T_STR_LIST,
+    VIVI_T_FORWARD_LIST,
+    VIVI_T_MAP, /* string → string */
+    VIVI_T_OBJECT_LIST,
+    VIVI_T_TEXT /* several lines of text */
 };
 
-enum vivi_when { VIVI_WHEN_FIXED /* at creation */, VIVI_WHEN_NEXT_START, VIVI_WHEN_LIVE };
+enum vivi_when {
+    VIVI_WHEN_FIXED, /* at creation */
+    VIVI_WHEN_NEXT_START,
+    VIVI_WHEN_LIVE
+};
 
 struct vivi_field {
-    const char *path;     /* "cpus.count", "disks.*.path" */
+    const char *path; /* "cpus.count", "disks.*.path" */
     enum vivi_field_type type;
-    const char *unit;     /* "bytes", "ms" or NULL */
-    int64_t min, max;     /* of INT, SIZE, DURATION; both 0 = none */
-    const char *choices;  /* ENUM: "auto|kvm|tcg" */
-    const char *def;      /* default as text, NULL = none (absent) */
-    const char *flag;     /* "--cpus", NULL = none */
-    char short_flag;      /* 'c' or 0 */
-    const char *arg;      /* "N", "SIZE", "FILE": in help */
-    const char *help;     /* one line */
+    const char *unit;    /* "bytes", "ms" or NULL */
+    int64_t min, max;    /* of INT, SIZE, DURATION; both 0 = none */
+    const char *choices; /* ENUM: "auto|kvm|tcg" */
+    /* Default as text; NULL = none (null in a completed document). Of an OBJECT_LIST: the id of the
+     * one element that is there when the list is absent. */
+    const char *def;
+    const char *flag; /* "--cpus", NULL = none */
+    char short_flag;  /* 'c' or 0 */
+    const char *arg;  /* "N", "SIZE", "FILE": in help */
+    const char *help; /* one line */
     enum vivi_when when;
-    const char *drivers;  /* "all" or "qemu,fake" */
-    bool shorthand;       /* the parent may be given as this scalar: "cpus: 2" = cpus.count */
-    bool required;
+    const char *drivers; /* "all" or "qemu,fake" */
+    /* The parent may be given as this scalar: "cpus: 2" is cpus.count. In a list: the first word of
+     * the flag, "--disk PATH,ro". */
+    bool shorthand;
+    bool required; /* in a list: completing an element without it is an error */
 };
 
 extern const struct vivi_field vivi_fields[];
 size_t vivi_fields_count(void);
-const struct vivi_field *vivi_field_find(const char *path); /* concrete or pattern path: "disks.data.path" finds "disks.*.path" */
+
+/*
+ * By concrete or pattern path: "disks.data.path" finds "disks.*.path", "labels.job" finds "labels".
+ * NULL: no such field (a mapping like "boot" is none).
+ */
+const struct vivi_field *vivi_field_find(const char *path);
+
+/* The words a value may be: "auto|kvm|tcg", "true|false" for bools; NULL = anything. Static. */
+const char *vivi_field_values(const char *path);
+
+/*
+ * The path to hand to vivi_config_set (and viv_config_set) for one use of the field's flag: lists
+ * and maps are added to ("disks.+", "labels.+", "nets.*.forward.+"), all others have their own.
+ */
+void vivi_field_flag_path(const struct vivi_field *f, char ret[128]);
 
 /* ---- documents ---- */
 
-/* Parses YAML or JSON text into a canonical document (only what is given, no defaults). Errors: INVALID "config a.yaml:3: memroy: unknown field" + hint;
- * field set. base_dir: absolute directory against which relative paths become absolute. Size ≤ 1 MiB, depth ≤ 16, YAML aliases refused beyond 100. */
-int vivi_config_parse(const char *text, size_t len, const char *origin, const char *base_dir, json_t **ret, viv_error *err);
-/* path=value with the --set grammar ("disks.+data.size", "disks.data-" with value NULL). base_dir as above. */
-int vivi_config_set(json_t *doc, const char *path, const char *value, const char *base_dir, viv_error *err);
-json_t *vivi_config_get(const json_t *doc, const char *path); /* borrowed; NULL absent; lists by id */
+#define VIVI_CONFIG_MAX_BYTES 1048576
+#define VIVI_CONFIG_MAX_DEPTH 16
+
+/*
+ * Parses YAML or JSON text into a canonical document: only what is given, no defaults. null means
+ * "not given". Words are typed by their field, never by YAML: "on" is true for a bool and a word
+ * elsewhere. Partial documents (profiles, images) are fine: vivi_config_complete asks for the rest.
+ *
+ * Limits:  1 MiB, 16 levels, 100 YAML aliases, no tags, one document.
+ * origin:  file name in messages; NULL: "config line 3: …".
+ * base_dir: absolute; relative paths become absolute against it. ~ and $ are not expanded.
+ * Errors:  INVALID "config a.yaml:3: memroy: unknown field" with field and hint, NO_MEMORY.
+ */
+int vivi_config_parse(const char *text, size_t len, const char *origin, const char *base_dir,
+                      json_t **ret, viv_error *err);
+
+/*
+ * Changes one place, named as --set does:
+ *   cpus.count  labels.job  disks.data.path   a field; for a mapping its shorthand: memory=2GiB
+ *   disks.+data.path          the same, and adds the element called data if there is none
+ *   disks.+                   one more element, as its flag gives it: "d.img,ro,id=data" (a comma
+ *                             is written ",,"); nets.+=none empties the list
+ *   nets.*.forward.+          one more value in the first element (added if there is no list)
+ *   labels.+                  one more entry: "job=42"
+ *   disks  labels  boot       a whole list or mapping, as YAML: "[{path: d.img}]"
+ *   disks.data-  memory.size- removes; value must be NULL (which removes without the - as well)
+ *
+ * doc is untouched on failure. Errors: INVALID "memory.size: …" with the field, NO_MEMORY.
+ */
+int vivi_config_set(json_t *doc, const char *path, const char *value, const char *base_dir,
+                    viv_error *err);
+
+/*
+ * Borrowed; NULL = absent or null. Elements of lists go by id, also by the id that completion would
+ * give them ("nets.n0").
+ */
+json_t *vivi_config_get(const json_t *doc, const char *path);
+
+/*
+ * Fills what doc leaves out. Mappings merge by key, devices by id (lower's come first); an
+ * explicitly empty list stays empty. doc is untouched on failure. Errors: NO_MEMORY.
+ */
 int vivi_config_merge_under(json_t *doc, const json_t *lower, viv_error *err);
-/* Defaults filled in, implied values made explicit (ids of unnamed devices, no nets = one NAT NIC "n0"). Does not resolve auto driver. */
+
+/*
+ * Every key of the table is there, in its order: given, default, or null. Devices have ids; no nets
+ * is one NAT NIC "n0". auto (driver, machine, mac) is not resolved.
+ * Errors: INVALID "disks.data: id is used twice", "disks.data.path: is missing", NO_MEMORY.
+ */
 int vivi_config_complete(const json_t *doc, json_t **ret, viv_error *err);
 bool vivi_config_equal(const json_t *a, const json_t *b); /* as completed documents */
 
-json_t *vivi_config_schema(void);              /* JSON Schema (2020-12) of the document */
-int vivi_config_docs(struct vivi_buf *out);    /* Markdown table of fields; needs base/buf.h */
-struct vivi_buf;
+/*
+ * The document as people write it ("512MiB", "2m"), without nulls. Parsing it gives the same
+ * document again; parsing the canonical form does not, since a plain number of a duration is
+ * seconds to people and milliseconds there. Errors: NO_MEMORY.
+ */
+int vivi_config_present(const json_t *doc, json_t **ret, viv_error *err);
 
-/* ---- the typed form, of a completed document ---- */
+/* JSON Schema (2020-12) of what vivi_config_parse takes; a new reference, NULL: out of memory. */
+json_t *vivi_config_schema(void);
+/* The table of fields as Markdown; 0, or as vivi_buf_str. */
+int vivi_config_docs(struct vivi_buf *out);
 
-enum vivi_driver_kind { VIVI_DRIVER_AUTO, VIVI_DRIVER_CLOUD_HYPERVISOR, VIVI_DRIVER_VZ, VIVI_DRIVER_QEMU, VIVI_DRIVER_FAKE, VIVI_DRIVER_COUNT_ };
+/* ---- the typed form ---- */
+
+enum vivi_driver_kind {
+    VIVI_DRIVER_AUTO,
+    VIVI_DRIVER_CLOUD_HYPERVISOR,
+    VIVI_DRIVER_VZ,
+    VIVI_DRIVER_QEMU,
+    VIVI_DRIVER_FAKE,
+    VIVI_DRIVER_COUNT_
+};
 const char *vivi_driver_name(enum vivi_driver_kind d); /* "cloud-hypervisor", … */
 int vivi_driver_parse(const char *s, enum vivi_driver_kind *ret);
-enum vivi_accel { VIVI_ACCEL_AUTO, VIVI_ACCEL_KVM, VIVI_ACCEL_TCG, VIVI_ACCEL_HVF, VIVI_ACCEL_NONE };
+
+enum vivi_accel {
+    VIVI_ACCEL_AUTO,
+    VIVI_ACCEL_KVM,
+    VIVI_ACCEL_TCG,
+    VIVI_ACCEL_HVF,
+    VIVI_ACCEL_NONE /* nothing to accelerate: the fake driver; not a value of the field */
+};
 const char *vivi_accel_name(enum vivi_accel a);
+
 enum vivi_ready_by { VIVI_READY_AUTO, VIVI_READY_MARKER, VIVI_READY_NONE };
 enum vivi_restart { VIVI_RESTART_NEVER, VIVI_RESTART_ON_FAILURE, VIVI_RESTART_ALWAYS };
 
@@ -70,31 +172,38 @@ struct vivi_disk {
     char *id, *path;
     bool readonly;
 };
-struct vivi_net {
+
+struct vivi_net { /* every one is of type nat */
     char *id;
     char mac[18]; /* "" = derive */
     struct vivi_forward *forwards;
     size_t n_forwards;
 };
+
 struct vivi_config {
-    char *name;
+    char *name; /* NULL = absent, as all strings here but machine */
     enum vivi_driver_kind driver;
-    char *machine;          /* "auto", "q35" */
+    char *machine; /* "auto", "q35" */
     enum vivi_accel accel;
-    char *kernel, *initramfs, *cmdline; /* NULL = absent */
+    char *kernel, *initramfs, *cmdline;
     uint32_t cpus;
     uint64_t memory_bytes;
     struct vivi_disk *disks;
     size_t n_disks;
-    struct vivi_net *nets;  /* every one is type nat */
+    struct vivi_net *nets;
     size_t n_nets;
     uint64_t serial_log_limit_bytes;
     enum vivi_ready_by ready_by;
     int64_t ready_timeout_ms, stop_timeout_ms;
     enum vivi_restart restart;
     int64_t restart_backoff_ms;
-    char *fake_script;      /* fake.script: what the fake VMM plays; see driver/fake */
+    char *fake_script; /* fake.script: what the fake VMM plays; see driver/fake */
 };
-int vivi_config_decode(const json_t *completed, struct vivi_config *ret, viv_error *err); /* NO_MEMORY, INVALID */
-void vivi_config_done(struct vivi_config *c);
+
+/*
+ * Of a completed document, which may come from a file and so is checked again. *ret is owned by the
+ * caller. Errors: INVALID with the field, NO_MEMORY.
+ */
+int vivi_config_decode(const json_t *completed, struct vivi_config *ret, viv_error *err);
+void vivi_config_done(struct vivi_config *c); /* leaves it empty; empty is fine */
 #define cleanup_config VIVI_CLEANUP(vivi_config_done)

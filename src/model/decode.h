@@ -1,0 +1,28 @@
+/* How each field of the table reaches the typed form; seen by the test that compares the two. */
+#pragma once
+
+#include "model/config.h"
+
+enum vivi_decode_how {
+    VIVI_DECODE_NOTHING, /* has one value only, or is read from the document */
+    VIVI_DECODE_STRING,
+    VIVI_DECODE_WORD, /* an enum that counts in the order of words */
+    VIVI_DECODE_U32,
+    VIVI_DECODE_I64, /* int64_t, or uint64_t that never is larger */
+    VIVI_DECODE_BOOL,
+    VIVI_DECODE_MAC,
+    VIVI_DECODE_FORWARDS,
+    VIVI_DECODE_DISKS,
+    VIVI_DECODE_NETS
+};
+
+struct vivi_decode_row {
+    const char *path;
+    enum vivi_decode_how how;
+    size_t offset; /* in struct vivi_config, or in the element's struct */
+    const char *const *words;
+    size_t n_words;
+};
+
+extern const struct vivi_decode_row vivi_decode_rows[];
+extern const size_t vivi_decode_rows_count;

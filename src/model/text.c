@@ -1,0 +1,44 @@
+/* UTF-8. */
+#include "model/text.h"
+
+#include <stdint.h>
+
+/* Length of the character that begins at p, 0 = none does. */
+static size_t character(const unsigned char *p, size_t len)
+{
+    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n = p[0] < 0x80                   ? 1
+               : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+               : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
+               : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+                                             : 0;
+    uint32_t c;
+
+    if (n <= 1 || n > len)
+        return n > len ? 0 : n;
+    c = p[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (p[i] & 0x3fu);
+    }
+    if (c < smallest[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+        return 0;
+    return n;
+}
+
+bool vivi_utf8_valid(const char *text, size_t len, size_t *ret_bad)
+{
+    const unsigned char *p = (const unsigned char *)text;
+
+    for (size_t i = 0; i < len;) {
+        size_t n = character(p + i, len - i);
+
+        if (n == 0) {
+            *ret_bad = i;
+            return false;
+        }
+        i += n;
+    }
+    return true;
+}
