@@ -6,7 +6,18 @@ export PATH=/usr/bin:/bin:/usr/sbin:/sbin:$PATH
 export LC_ALL=C.UTF-8
 build=${VIV_BUILD:-$top/build}
 stage=$build/stage                     # an installed tree: what e2e tests and the demo run
-cache=${VIV_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vivarium}
+# Where downloads are kept: the same place as viv and viv-guest-build take by themselves.
+cache_default() {
+    if [ -n "${XDG_CACHE_HOME:-}" ]; then
+        echo "$XDG_CACHE_HOME/vivarium"
+    elif [ "$(id -u)" -eq 0 ]; then
+        echo /var/cache/vivarium
+    else
+        echo "${HOME:-/nonexistent}/.cache/vivarium"
+    fi
+}
+cache=${VIV_CACHE:-$(cache_default)}
+mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] || cache=$build/cache
 jobs=${VIV_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 
 die() {
@@ -32,5 +43,5 @@ configured() {
 
 compiled() {
     ninja -C "$1" -j "$jobs" "${@:2}" >"$1/ninja.log" 2>&1 ||
-        { grep -vE '^\[[0-9]+/' "$1/ninja.log" | tail -n 60 >&2; return 1; }
+        { grep -vE '^(\[[0-9]+/|Compiler for|Dependency)' "$1/ninja.log" | tail -n 60 >&2; return 1; }
 }
