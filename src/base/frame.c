@@ -103,9 +103,10 @@ int vivi_frames_read(struct vivi_frames *r, int fd, viv_error *err)
     if (vivi_buf_reserve(&r->buf, want) < 0)
         return vivi_buf_check(&r->buf, err);
     n = vivi_recv_fds(fd, r->buf.data + r->buf.len, want, fds, ARRAY_SIZE(fds), &n_fds, err);
-    r->buf.data[r->buf.len] = '\0';
-    if (n < 0)
+    if (n < 0) {
+        r->buf.data[r->buf.len] = '\0';
         return (int)n;
+    }
     r->buf.len += (size_t)n;
     r->buf.data[r->buf.len] = '\0';
     if (r->n_fds + n_fds > ARRAY_SIZE(r->fds)) {
