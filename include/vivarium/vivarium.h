@@ -93,7 +93,8 @@ VIV_API int viv_fd(viv *v);      /* the same descriptor for the life of v, for p
 VIV_API int64_t viv_timeout_ms(viv *v); /* longest wait before viv_dispatch wants to be called; −1 = none */
 VIV_API int viv_dispatch(viv *v, viv_error *err); /* never blocks */
 
-/* Events. filter: NULL or "vm=web,type=state"; after_seq: 0 = from now on, else every event with a greater number that is still kept. One
+#define VIV_EVENTS_ALL UINT64_MAX /* viv_subscribe: every event that is still kept */
+/* Events. filter: NULL or "vm=web,type=state"; after_seq: 0 = from now on, else every event with a greater number that is still kept (VIV_EVENTS_ALL: all of those). One
  * subscription per viv; a second call replaces it. A reader that is too slow gets one "lost" event with the count. */
 VIV_API int viv_subscribe(viv *v, const char *filter, uint64_t after_seq, viv_error *err);
 VIV_API int viv_next(viv *v, viv_rec **ret_event, viv_error *err); /* 1 an event, 0 none now */

@@ -1,0 +1,254 @@
+/* The one table of commands: parser, help, man pages and completion follow from it. */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#define END {.name = NULL}
+
+const struct vivi_flag vivi_flags_global[] = {
+    {"--root", 0, VIVI_V_DIR, "DIR", NULL, "$VIV_HOME, else the user's state directory",
+     "state root: where the VMs are recorded"},
+    {"--output", 'o', VIVI_V_CHOICE, "FORMAT", "table|json|yaml", "table",
+     "how results are printed; with json errors are JSON too"},
+    {"--format", 0, VIVI_V_TEXT, "TEMPLATE", NULL, NULL,
+     "one line per result, as in '{name} {ip}'"},
+    {"--quiet", 'q', VIVI_V_NONE, NULL, NULL, NULL, "names only"},
+    {"--help", 'h', VIVI_V_NONE, NULL, NULL, NULL, "help about the command"},
+    END,
+};
+
+/* ---- sets that commands share ---- */
+
+static const struct vivi_flag flags_select[] = {
+    {"--all", 'a', VIVI_V_NONE, NULL, NULL, NULL, "every VM that the command can apply to"},
+    {"--filter", 0, VIVI_V_FILTER, "FILTER", NULL, NULL,
+     "only VMs that match, as in state=ready,labels.job=42"},
+    END,
+};
+
+static const struct vivi_flag flags_config[] = {
+    {"--file", 'f', VIVI_V_FILE, "FILE", NULL, NULL,
+     "configuration, YAML or JSON (- = standard input); may be repeated, the last one wins"},
+    {"--set", 0, VIVI_V_SETTING, "PATH=VALUE", NULL, NULL,
+     "sets any field, after all other flags; disks.+ID.path=… adds, disks.ID- removes"},
+    {"--require-kvm", 0, VIVI_V_NONE, NULL, NULL, NULL, "fail rather than emulate (accel: kvm)"},
+    END,
+};
+
+static const struct vivi_flag flags_dry_run[] = {
+    {"--dry-run", 0, VIVI_V_NONE, NULL, NULL, NULL, "print what a start would do, and do nothing"},
+    END,
+};
+
+/* ---- flags of single commands ---- */
+
+static const struct vivi_flag flags_run[] = {
+    {"--detach", 'd', VIVI_V_NONE, NULL, NULL, NULL,
+     "return when the guest is ready and print only the name"},
+    {"--rm", 0, VIVI_V_NONE, NULL, NULL, NULL, "remove the VM when it ends"},
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "120s, three times that when emulated",
+     "how long the guest may take to be ready"},
+    {"--raw", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "pass the guest's escape sequences to the terminal"},
+    END,
+};
+
+static const struct vivi_flag flags_start[] = {
+    {"--wait", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "return when the guest is ready, not when it runs"},
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "30s; with --wait that of ready.timeout",
+     "how long it may take"},
+    END,
+};
+
+static const struct vivi_flag flags_stop[] = {
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "60s",
+     "how long the guest may take before the VMM is ended; 0 kills at once"},
+    {"--no-kill", 0, VIVI_V_NONE, NULL, NULL, NULL, "give up after the timeout (exit 6)"},
+    END,
+};
+
+static const struct vivi_flag flags_kill[] = {
+    {"--force", 'f', VIVI_V_NONE, NULL, NULL, NULL, "even when its monitor does not answer"},
+    END,
+};
+
+static const struct vivi_flag flags_reboot[] = {
+    {"--hard", 0, VIVI_V_NONE, NULL, NULL, NULL, "the VMM's reset, without asking the guest"},
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "60s",
+     "how long the guest may take to shut down"},
+    END,
+};
+
+static const struct vivi_flag flags_pause[] = {
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "10s", "how long it may take"},
+    END,
+};
+
+static const struct vivi_flag flags_rm[] = {
+    {"--force", 'f', VIVI_V_NONE, NULL, NULL, NULL, "kill a running VM first"},
+    {"--ignore-missing", 0, VIVI_V_NONE, NULL, NULL, NULL, "a VM that is not there is no error"},
+    END,
+};
+
+static const struct vivi_flag flags_wait[] = {
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "none", "give up after this time (exit 6)"},
+    END,
+};
+
+static const struct vivi_flag flags_ps[] = {
+    {"--all", 'a', VIVI_V_NONE, NULL, NULL, NULL, "accepted: all states are always listed"},
+    {"--running", 0, VIVI_V_NONE, NULL, NULL, NULL, "only VMs that have a VMM"},
+    {"--filter", 0, VIVI_V_FILTER, "FILTER", NULL, NULL,
+     "only VMs that match, as in state=ready,labels.job=42"},
+    END,
+};
+
+static const struct vivi_flag flags_logs[] = {
+    {"--follow", 'f', VIVI_V_NONE, NULL, NULL, NULL, "go on until the VM ends, across reboots"},
+    {"--lines", 'n', VIVI_V_NUMBER, "N", NULL, "all", "only the last N lines"},
+    {"--since", 0, VIVI_V_TEXT, "TIME", NULL, NULL,
+     "from this time on (10m ago, or 2026-01-02T03:04:05Z)"},
+    {"--timestamps", 't', VIVI_V_NONE, NULL, NULL, NULL, "begin each line with its time"},
+    {"--boot", 0, VIVI_V_NUMBER, "N", NULL, NULL, "only boot N; -1 is the last"},
+    {"--monitor", 0, VIVI_V_NONE, NULL, NULL, NULL, "the log of the VM's monitor and keeper"},
+    {"--vmm", 0, VIVI_V_NONE, NULL, NULL, NULL, "what the VMM wrote to its standard error"},
+    {"--raw", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "pass the guest's escape sequences to the terminal"},
+    END,
+};
+
+static const struct vivi_flag flags_console[] = {
+    {"--steal", 0, VIVI_V_NONE, NULL, NULL, NULL, "take the place of another writer"},
+    {"--read-only", 0, VIVI_V_NONE, NULL, NULL, NULL, "only look"},
+    {"--raw", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "pass the guest's escape sequences to the terminal"},
+    END,
+};
+
+static const struct vivi_flag flags_events[] = {
+    {"--since", 0, VIVI_V_NUMBER, "SEQ", NULL, "from now on",
+     "every event after this number that is still kept; 0 is all"},
+    {"--no-follow", 0, VIVI_V_NONE, NULL, NULL, NULL, "print what is there, then end"},
+    {"--filter", 0, VIVI_V_FILTER, "FILTER", NULL, NULL,
+     "only events that match, as in vm=web,type=state"},
+    END,
+};
+
+#define ONLY(own)                          \
+    {                                      \
+        .sets = { own, vivi_flags_global } \
+    }
+#define AND_SELECT(own)                                  \
+    {                                                    \
+        .sets = { own, flags_select, vivi_flags_global } \
+    }
+#define NO_FLAGS                      \
+    {                                 \
+        .sets = { vivi_flags_global } \
+    }
+#define ONLY_SELECT                                 \
+    {                                               \
+        .sets = { flags_select, vivi_flags_global } \
+    }
+#define AND_CONFIG(own) \
+    {.sets = {own, flags_config, flags_dry_run, vivi_flags_global}, .fields = true}
+
+const struct vivi_command vivi_commands[] = {
+    {"run", NULL, "Making", "create and start a VM, here and now",
+     "[FLAGS] FILE.yaml | IMAGE | --kernel FILE", "viv-run", VIVI_TARGETS_IMAGE, NULL,
+     AND_CONFIG(flags_run), vivi_cmd_run, false},
+    {"create",
+     NULL,
+     "Making",
+     "define a VM without starting it",
+     "[FLAGS] FILE.yaml | IMAGE | --kernel FILE",
+     "viv-run",
+     VIVI_TARGETS_IMAGE,
+     NULL,
+     {.sets = {flags_config, flags_dry_run, vivi_flags_global}, .fields = true},
+     vivi_cmd_create,
+     false},
+    {"start",
+     NULL,
+     "Life",
+     "start VMs",
+     "[FLAGS] VM…",
+     "viv-start",
+     VIVI_TARGETS_MANY,
+     NULL,
+     {.sets = {flags_start, flags_dry_run, flags_select, vivi_flags_global}},
+     vivi_cmd_start,
+     false},
+    {"stop", NULL, "Life", "stop VMs gracefully, then surely", "[FLAGS] VM…", "viv-start",
+     VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_stop), vivi_cmd_stop, false},
+    {"kill", NULL, "Life", "end VMs at once", "[FLAGS] VM…", "viv-start", VIVI_TARGETS_MANY, NULL,
+     AND_SELECT(flags_kill), vivi_cmd_kill, false},
+    {"reboot", NULL, "Life", "stop VMs gracefully and start them again", "[FLAGS] VM…", "viv-start",
+     VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_reboot), vivi_cmd_reboot, false},
+    {"pause", NULL, "Life", "freeze running VMs", "[FLAGS] VM…", "viv-start", VIVI_TARGETS_MANY,
+     NULL, AND_SELECT(flags_pause), vivi_cmd_pause, false},
+    {"resume", NULL, "Life", "let paused VMs go on", "[FLAGS] VM…", "viv-start", VIVI_TARGETS_MANY,
+     NULL, AND_SELECT(flags_pause), vivi_cmd_resume, false},
+    {"rm", NULL, "Life", "remove VMs and all their files", "[FLAGS] VM…", "viv-start",
+     VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_rm), vivi_cmd_rm, false},
+    {"wait", NULL, "Life", "wait until VMs are ready, end, or reach a state",
+     "[FLAGS] VM… [ready | exit | STATE]", "viv-start", VIVI_TARGETS_WAIT, NULL, ONLY(flags_wait),
+     vivi_cmd_wait, false},
+    {"ps", "ls", "Looking", "list VMs", "[FLAGS]", "viv-ps", VIVI_TARGETS_NONE, NULL,
+     ONLY(flags_ps), vivi_cmd_ps, false},
+    {"inspect", NULL, "Looking", "all that is known about VMs", "[FLAGS] VM…", "viv-ps",
+     VIVI_TARGETS_MANY, NULL, ONLY_SELECT, vivi_cmd_inspect, false},
+    {"ip", NULL, "Looking", "the address of a ready VM", "[FLAGS] VM…", "viv-ps", VIVI_TARGETS_MANY,
+     NULL, ONLY_SELECT, vivi_cmd_ip, false},
+    {"port", NULL, "Looking", "the forwarded ports of VMs", "[FLAGS] VM…", "viv-ps",
+     VIVI_TARGETS_MANY, NULL, ONLY_SELECT, vivi_cmd_port, false},
+    {"events", NULL, "Looking", "what happens, as it happens", "[FLAGS]", "viv-ps",
+     VIVI_TARGETS_NONE, NULL, ONLY(flags_events), vivi_cmd_events, false},
+    {"caps", NULL, "Looking", "what works on this host, and why not", "[FLAGS] [DRIVER]", "viv-ps",
+     VIVI_TARGETS_NONE, NULL, NO_FLAGS, vivi_cmd_caps, false},
+    {"doctor", NULL, "Looking", "check this host and the state root", "[FLAGS]", "viv-ps",
+     VIVI_TARGETS_NONE, NULL, NO_FLAGS, vivi_cmd_doctor, false},
+    {"logs", NULL, "Guest", "the guest's serial output", "[FLAGS] VM", "viv-logs", VIVI_TARGETS_ONE,
+     NULL, ONLY(flags_logs), vivi_cmd_logs, false},
+    {"console", NULL, "Guest", "type at the guest's console; Ctrl-] leaves", "[FLAGS] VM",
+     "viv-logs", VIVI_TARGETS_ONE, NULL, ONLY(flags_console), vivi_cmd_console, false},
+    {"config",
+     NULL,
+     "Tool",
+     "check and show configurations, their schema and their fields",
+     "check [FLAGS] FILE | show [FLAGS] VM|FILE | schema | docs",
+     "viv-config",
+     VIVI_TARGETS_NONE,
+     "check|show|schema|docs",
+     {.sets = {flags_config, vivi_flags_global}, .fields = true},
+     vivi_cmd_config,
+     false},
+    {"completion", NULL, "Tool", "print the completion script of a shell", "bash | zsh | fish",
+     "viv", VIVI_TARGETS_NONE, "bash|zsh|fish", NO_FLAGS, vivi_cmd_completion, false},
+    {"version", NULL, "Tool", "print the version", "[FLAGS]", "viv", VIVI_TARGETS_NONE, NULL,
+     NO_FLAGS, vivi_cmd_version, false},
+    {"help", NULL, "Tool", "help about a command", "[COMMAND]", "viv", VIVI_TARGETS_NONE, NULL,
+     NO_FLAGS, vivi_cmd_help, false},
+    /* For our own scripts: completion at run time, man pages at build time. */
+    {"__complete", NULL, NULL, "candidates for the last word", "WORD…", NULL, VIVI_TARGETS_NONE,
+     NULL, NO_FLAGS, vivi_cmd_complete, true},
+    {"__man", NULL, NULL, "man page sections in scdoc form", "SECTION [COMMAND]", NULL,
+     VIVI_TARGETS_NONE, NULL, NO_FLAGS, vivi_cmd_man, true},
+};
+
+size_t vivi_commands_count(void)
+{
+    return ARRAY_SIZE(vivi_commands);
+}
+
+const struct vivi_command *vivi_command_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(vivi_commands); i++) {
+        const struct vivi_command *cmd = &vivi_commands[i];
+
+        if (!strcmp(cmd->name, name) || (cmd->alias && !strcmp(cmd->alias, name)))
+            return cmd;
+    }
+    return NULL;
+}

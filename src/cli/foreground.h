@@ -1,0 +1,12 @@
+/* viv run in the foreground: a VM that lives as long as this command. */
+#pragma once
+
+#include "cli/cli.h"
+
+struct vivi_foreground {
+    bool remove;        /* --rm */
+    int64_t timeout_ms; /* for ready; 0 = by the configuration */
+};
+
+/* Starts vm and stays until it has ended. Returns the exit code. */
+int vivi_foreground_run(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *how);

@@ -1,0 +1,25 @@
+/* viv kill */
+#include "cli/say.h"
+#include "cli/select.h"
+
+static void say_killed(struct vivi_cli *c, const struct vivi_job *job)
+{
+    int changed = 1;
+
+    (void)viv_rec_bool(job->result, "changed", &changed);
+    vivi_say_state(c, job, changed ? "killed" : "stopped");
+}
+
+int vivi_cmd_kill(struct vivi_cli *c)
+{
+    cleanup_opts viv_opts *o = NULL;
+    viv_error err = VIV_ERROR_INIT;
+    struct vivi_verb verb = {
+        .doing = "killing", .states = VIVI_STATES_ALIVE, .begin = viv_vm_kill, .say = say_killed};
+
+    if (viv_opts_new(&o, &err) < 0 ||
+        (vivi_args_has(&c->args, "--force") && viv_opts_set_bool(o, "force", 1, &err) < 0))
+        return vivi_cli_fail(c, NULL, &err);
+    verb.opts = o;
+    return vivi_verb_run(c, &verb);
+}

@@ -1,0 +1,32 @@
+#include "cli/look.h"
+
+#include "cli/select.h"
+
+static int look_at(struct vivi_cli *c, const char *target, vivi_look_one *one)
+{
+    cleanup_vm viv_vm *vm = NULL;
+    cleanup_rec viv_rec *info = NULL;
+    viv_error err = VIV_ERROR_INIT;
+
+    if (viv_lookup(c->v, target, &vm, &err) < 0)
+        return vivi_cli_fail(c, target, &err);
+    if (viv_vm_info(vm, &info, &err) < 0)
+        return vivi_cli_fail(c, viv_vm_name(vm), &err);
+    return one(c, viv_vm_name(vm), info);
+}
+
+int vivi_look(struct vivi_cli *c, vivi_look_one *one)
+{
+    cleanup_selection struct vivi_selection sel = {0};
+    int code = vivi_cli_open(c, VIV_OPEN_READONLY);
+
+    if (code == 0)
+        code = vivi_select(c, c->args.words, c->args.n_words, NULL, &sel);
+    if (code)
+        return code;
+    vivi_cli_records(c, sel.several);
+    for (size_t i = 0; i < sel.n; i++)
+        (void)vivi_cli_code(c, look_at(c, sel.names[i], one));
+    (void)vivi_cli_records_end(c);
+    return c->code;
+}

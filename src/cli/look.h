@@ -1,0 +1,10 @@
+/* Commands that read the info of VMs: the loop over targets that they share. */
+#pragma once
+
+#include "cli/cli.h"
+
+/* Prints one VM; returns 0 or an exit code whose error is printed already. */
+typedef int vivi_look_one(struct vivi_cli *c, const char *name, const viv_rec *info);
+
+/* Over the selected VMs: one result each, exit = first failing code. */
+int vivi_look(struct vivi_cli *c, vivi_look_one *one);

@@ -1,0 +1,48 @@
+/*
+ * Verbs in flight: all targets of a command at once, results told in the order they were named.
+ */
+#pragma once
+
+#include "cli/cli.h"
+
+struct vivi_job {
+    const char *target; /* as typed; borrowed */
+    viv_vm *vm;         /* owned; NULL when it was not found */
+    viv_op *op;         /* owned; NULL when nothing is in flight */
+    viv_rec *result;    /* owned; of the last step */
+    json_t *merged;     /* owned; results of all steps, "changed" of the first */
+    viv_error err;      /* of a failed one */
+    unsigned step;      /* how many operations it began */
+    bool finished, failed;
+};
+
+/* Starts an operation; one of the library's viv_vm_… verbs. */
+typedef int vivi_begin(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                       viv_error *err);
+
+struct vivi_verb {
+    const char *doing;  /* "stopping", for people who wait */
+    const char *states; /* what --all means; see vivi_select */
+    vivi_begin *begin;
+    const viv_opts *opts; /* borrowed; NULL = none */
+    /* After a step was done: begins the next one in job->op (0), or leaves it NULL. NULL = one
+     * step. */
+    int (*next)(struct vivi_cli *c, struct vivi_job *job, const void *ctx);
+    /* One line about a success on stdout. */
+    void (*say)(struct vivi_cli *c, const struct vivi_job *job);
+    /* More about a failure on stderr, after its message; may be NULL. */
+    void (*explain)(struct vivi_cli *c, const struct vivi_job *job);
+    /* What an interrupted wait leaves: "%s goes on; stop it: viv stop %s" has the name twice. */
+    bool starts; /* it is a start or a wait: name the way to stop it */
+    const void *ctx;
+};
+
+/* Selects targets by the command line, runs the verb on all. Returns the exit code. */
+int vivi_verb_run(struct vivi_cli *c, const struct vivi_verb *verb);
+/* The same for given words (the command has others too). */
+int vivi_verb_run_on(struct vivi_cli *c, const struct vivi_verb *verb, const char *const *words,
+                     size_t n_words);
+/* The same for one VM that is already looked up (borrowed). Prints a result only with print. */
+int vivi_verb_run_vm(struct vivi_cli *c, const struct vivi_verb *verb, viv_vm *vm, bool print);
+
+const char *vivi_job_name(const struct vivi_job *job);
