@@ -69,17 +69,27 @@ static bool literal(const char **s, char c)
     return true;
 }
 
+/* a, between, b, between, c: the form of both a date and a time of day. */
+static bool triple(const char **s, char between, int first_digits, int ret[3])
+{
+    return digits(s, first_digits, &ret[0]) && literal(s, between) && digits(s, 2, &ret[1]) &&
+           literal(s, between) && digits(s, 2, &ret[2]);
+}
+
 static bool date_and_time(const char **s, struct tm *tm)
 {
-    bool ok = digits(s, 4, &tm->tm_year) && literal(s, '-') && digits(s, 2, &tm->tm_mon) &&
-              literal(s, '-') && digits(s, 2, &tm->tm_mday) && literal(s, 'T') &&
-              digits(s, 2, &tm->tm_hour) && literal(s, ':') && digits(s, 2, &tm->tm_min) &&
-              literal(s, ':') && digits(s, 2, &tm->tm_sec);
+    int date[3], clock[3];
 
-    tm->tm_year -= 1900;
-    tm->tm_mon -= 1;
-    return ok && tm->tm_mon >= 0 && tm->tm_mon < 12 && tm->tm_mday >= 1 && tm->tm_hour < 24 &&
-           tm->tm_min < 60 && tm->tm_sec < 60;
+    if (!triple(s, '-', 4, date) || !literal(s, 'T') || !triple(s, ':', 2, clock))
+        return false;
+    *tm = (struct tm){.tm_year = date[0] - 1900,
+                      .tm_mon = date[1] - 1,
+                      .tm_mday = date[2],
+                      .tm_hour = clock[0],
+                      .tm_min = clock[1],
+                      .tm_sec = clock[2]};
+    return date[1] >= 1 && date[1] <= 12 && date[2] >= 1 && clock[0] < 24 && clock[1] < 60 &&
+           clock[2] < 60;
 }
 
 /* ".123456": milliseconds, further digits are dropped. */

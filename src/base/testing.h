@@ -53,7 +53,7 @@ static inline int test_dir_teardown(void **state)
     leaked = vivi_fd_count() - d->fds_before;
     free(d);
     if (leaked != 0)
-        (void)fprintf(stderr, "%d descriptors leaked\n", leaked);
+        print_error("%d descriptors leaked\n", leaked);
     return r < 0 || leaked != 0 ? -1 : 0;
 }
 
