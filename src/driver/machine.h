@@ -15,6 +15,11 @@ struct vivi_machine {
     void *priv;            /* owned; fx->machine_size bytes */
 };
 
+/* A SLOT row is set exactly when its slot is filled: the word of the first row where that is not
+ * so, or NULL. Asserted at registration. */
+const char *vivi_machine_mismatch(const struct vivi_caps *caps,
+                                  const struct vivi_driver_effects *fx);
+
 int vivi_machine_init(struct vivi_machine *m, const struct vivi_driver *d,
                       const struct vivi_driver_effects *fx, const struct vivi_caps *caps,
                       viv_error *err);

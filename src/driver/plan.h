@@ -21,9 +21,11 @@ enum vivi_port_kind {
 
 struct vivi_port {
     enum vivi_port_kind kind;
-    char *name; /* "serial.out", "qmp", "vmm.log": file name, and the keeper's table name */
-    char *log; /* FIFO_OUT: the log's file name in the VM's directory ("serial.log"); NULL otherwise
-                */
+    const char
+        *name; /* owned; "serial.out", "qmp", "vmm.log": file name, and the keeper's table name */
+    const char *log; /* owned; FIFO_OUT: the log's file name in the VM's directory ("serial.log");
+                      * NULL otherwise
+                      */
     uint64_t log_limit_bytes; /* FIFO_OUT: the keeper punches the head so that about this much
                                  stays; 0 = no limit */
     int child_fd;             /* number in the child; −1 = the VMM opens it by path */
@@ -32,6 +34,9 @@ struct vivi_port {
     bool to_driver;  /* FIFO_OUT: bytes of the log of this run go to the driver's input slot (driver
                         events) */
 };
+
+/* What is kept of a driver's event stream: it is read long before this much has come. */
+#define VIVI_EVENTS_LOG_LIMIT (UINT64_C(1) << 20)
 
 struct vivi_plan {
     char *exe;   /* absolute path */

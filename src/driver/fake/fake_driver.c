@@ -1,0 +1,128 @@
+/* The fake driver, pure part: a real process that plays a script (fake.md) instead of a guest. */
+#include "driver/fake/fake.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "driver/capset.h"
+#include "driver/fake/script.h"
+#include "driver/helper.h"
+
+/* clang-format off */
+#define FAKE_CAPS(X)                                                                               \
+    X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT) X(DELETE) X(SERIAL_FILE)           \
+    X(CONSOLE) X(READY_MARKER) X(RESTART) X(CRASH_NOTICE)
+/* clang-format on */
+
+static int fake_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
+                      viv_error *err)
+{
+    struct vivi_probe p = {.accel = VIVI_ACCEL_NONE};
+
+    (void)cache_dir;
+    (void)wanted;
+    (void)err;
+    if (vivi_driver_helper("viv-fake", p.exe, sizeof(p.exe)) < 0) {
+        (void)snprintf(p.reason, sizeof(p.reason), "viv-fake: not found");
+        (void)snprintf(p.hint, sizeof(p.hint), "it is installed in libexec/vivarium");
+        *ret = p;
+        return 0;
+    }
+    p.usable = true;
+    (void)snprintf(p.version, sizeof(p.version), "%s", viv_version());
+    p.caps = vivi_driver_fake.caps;
+    *ret = p;
+    return 0;
+}
+
+static int fake_check(const struct vivi_config *c, const struct vivi_facts *f,
+                      struct vivi_problems *ret)
+{
+    cleanup_fake_script struct fake_script *script = NULL;
+    viv_error why = VIV_ERROR_INIT;
+    int r;
+
+    if (!f->probe.usable &&
+        vivi_problem(ret, VIV_E_UNSUPPORTED, NULL, *f->probe.hint ? f->probe.hint : NULL, "%s",
+                     f->probe.reason) < 0)
+        return -VIV_E_NO_MEMORY;
+    r = fake_script_parse(c->fake_script, &script, &why);
+    if (r == -VIV_E_NO_MEMORY)
+        return r;
+    if (r < 0)
+        return vivi_problem(ret, VIV_E_INVALID, "fake.script", *why.hint ? why.hint : NULL, "%s",
+                            why.message);
+    return 0;
+}
+
+static int plan_argv(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    const char *script = in->config->fake_script ? in->config->fake_script : "";
+    int r;
+
+    if ((r = vivi_plan_arg(p, "viv-fake")) < 0 || (r = vivi_plan_arg(p, "--name")) < 0 ||
+        (r = vivi_plan_arg(p, "%s", in->config->name)) < 0 ||
+        (r = vivi_plan_arg(p, "--control")) < 0 || (r = vivi_plan_arg(p, "3")) < 0 ||
+        (r = vivi_plan_arg(p, "--serial")) < 0 ||
+        (r = vivi_plan_arg(p, "%s/serial", in->run_dir)) < 0 ||
+        (r = vivi_plan_arg(p, "--events")) < 0 ||
+        (r = vivi_plan_arg(p, "%s/events", in->run_dir)) < 0 ||
+        (r = vivi_plan_arg(p, "--nonce")) < 0 || (r = vivi_plan_arg(p, "%s", in->nonce)) < 0 ||
+        (r = vivi_plan_arg(p, "--script")) < 0)
+        return r;
+    return vivi_plan_arg(p, "%s", script);
+}
+
+static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    const struct vivi_port ports[] = {
+        {.kind = VIVI_PORT_LISTEN, .name = "fake", .child_fd = 3, .child_fd_rw = -1},
+        {.kind = VIVI_PORT_FIFO_OUT,
+         .name = "serial.out",
+         .log = "serial.log",
+         .log_limit_bytes = in->config->serial_log_limit_bytes,
+         .child_fd = -1,
+         .child_fd_rw = -1},
+        {.kind = VIVI_PORT_FIFO_IN, .name = "serial.in", .child_fd = -1, .child_fd_rw = -1},
+        {.kind = VIVI_PORT_FIFO_OUT,
+         .name = "events.out",
+         .log = "vmm-events.log",
+         .log_limit_bytes = VIVI_EVENTS_LOG_LIMIT,
+         .child_fd = -1,
+         .child_fd_rw = -1,
+         .to_driver = true},
+        {.kind = VIVI_PORT_APPEND, .name = "vmm.log", .child_fd = 2, .child_fd_rw = -1},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
+        int r = vivi_plan_port(p, &ports[i]);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int fake_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err)
+{
+    cleanup_plan struct vivi_plan p = {0};
+
+    if (in->how != VIVI_HOW_BOOT)
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "the fake driver can only boot");
+    p.exe = strdup(in->facts->probe.exe);
+    if (!p.exe || plan_argv(in, &p) < 0 || plan_ports(in, &p) < 0)
+        return vivi_fail_oom(err);
+    *ret = p;
+    memset(&p, 0, sizeof(p));
+    return 0;
+}
+
+const struct vivi_driver vivi_driver_fake = {
+    .name = "fake",
+    .kind = VIVI_DRIVER_FAKE,
+    .machine = "fake",
+    .caps = VIVI_CAPSET(FAKE_CAPS),
+    .probe = fake_probe,
+    .check = fake_check,
+    .plan = fake_plan,
+};

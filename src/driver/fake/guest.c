@@ -1,0 +1,296 @@
+/*
+ * The pretended guest of viv-fake.
+ *
+ * Theory of operation: each beat of the script has a due time on the guest's clock, which starts
+ * with the boot and stands still while the machine is paused. play() takes whichever beat is due
+ * first, again and again, until none is due or the serial FIFO is full: a guest whose console
+ * nobody reads stalls, it loses nothing.
+ */
+#include "driver/fake/vmm.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define FAKE_IP        "192.0.2.1"
+#define STEPS_PER_PLAY 256 /* then the control socket gets its turn */
+#define FILL_CHUNK     4096
+#define LINE_MAX_BYTES 4096
+#define NEVER          UINT64_MAX
+
+/* ---- FIFOs ---- */
+
+void fake_out_flush(struct fake_out *o)
+{
+    while (o->pending.len > 0) {
+        ssize_t n = write(o->fd, o->pending.data, o->pending.len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        vivi_buf_consume(&o->pending, (size_t)n);
+    }
+}
+
+int fake_out_write(struct fake_out *o, const void *data, size_t len)
+{
+    ssize_t n = 0;
+    int r;
+
+    if (o->pending.len == 0) {
+        n = write(o->fd, data, len);
+        if (n < 0)
+            n = 0;
+    }
+    if ((size_t)n == len)
+        return 0;
+    r = vivi_buf_add(&o->pending, (const char *)data + n, len - (size_t)n);
+    o->pending.failed = false; /* a full queue drops this piece only */
+    return r;
+}
+
+static void tell(struct fake_vmm *v, const char *line)
+{
+    (void)fake_out_write(&v->events, line, strlen(line));
+}
+
+static void print(struct fake_vmm *v, const void *data, size_t len)
+{
+    (void)fake_out_write(&v->serial, data, len);
+}
+
+/* ---- the guest's clock ---- */
+
+static uint64_t guest_now_us(const struct fake_vmm *v)
+{
+    return v->state == FAKE_RUNNING ? vivi_mono_us() - v->clock_base_us : v->clock_frozen_us;
+}
+
+static void freeze(struct fake_vmm *v, enum fake_state state)
+{
+    v->clock_frozen_us = guest_now_us(v);
+    v->state = state;
+}
+
+void fake_guest_pause(struct fake_vmm *v)
+{
+    if (v->state == FAKE_RUNNING)
+        freeze(v, FAKE_PAUSED);
+    else if (v->state == FAKE_RESETTING)
+        v->pause_wanted = true;
+}
+
+void fake_guest_resume(struct fake_vmm *v)
+{
+    v->pause_wanted = false;
+    if (v->state != FAKE_PAUSED)
+        return;
+    v->clock_base_us = vivi_mono_us() - v->clock_frozen_us;
+    v->state = FAKE_RUNNING;
+}
+
+void fake_guest_boot(struct fake_vmm *v)
+{
+    char text[64];
+
+    v->boot++;
+    memset(v->beats, 0, sizeof(v->beats));
+    v->button_due_us = NEVER;
+    v->clock_frozen_us = 0;
+    v->clock_base_us = vivi_mono_us();
+    v->state = v->pause_wanted ? FAKE_PAUSED : FAKE_RUNNING;
+    v->pause_wanted = false;
+    if (v->script->no_banner)
+        return;
+    (void)snprintf(text, sizeof(text), "viv-fake: boot %" PRIu64 "\r\n", v->boot);
+    print(v, text, strlen(text));
+}
+
+void fake_guest_reset(struct fake_vmm *v)
+{
+    freeze(v, FAKE_RESETTING);
+    tell(v, "reset\n");
+}
+
+static void end(struct fake_vmm *v, const char *reason, const char *text)
+{
+    char line[sizeof(v->end) + 8];
+
+    freeze(v, FAKE_ENDED);
+    (void)snprintf(v->end, sizeof(v->end), "%s%s%.250s", reason, text ? " " : "", text ? text : "");
+    for (char *p = v->end; *p; p++)
+        if (*p == '\n' || *p == '\r')
+            *p = ' ';
+    (void)snprintf(line, sizeof(line), "end %s\n", v->end);
+    tell(v, line);
+}
+
+void fake_guest_button(struct fake_vmm *v)
+{
+    if (v->state == FAKE_RUNNING && !v->script->ignore_button && v->button_due_us == NEVER)
+        v->button_due_us = guest_now_us(v) + v->script->button_after_us;
+}
+
+/* ---- beats ---- */
+
+static void write_marker(struct fake_vmm *v, const struct fake_beat *b, char *ret, size_t size)
+{
+    const char *nonce = b->nonce ? b->nonce : "good";
+
+    if (strcmp(nonce, "good") == 0)
+        nonce = v->nonce;
+    else if (strcmp(nonce, "wrong") == 0)
+        nonce = "ffffffffffffffff";
+    else if (strcmp(nonce, "none") == 0)
+        nonce = "";
+    (void)snprintf(ret, size, "%.512sVMRS_READY %.64s%s%.64s\r\n", b->text ? b->text : "",
+                   b->ip ? b->ip : FAKE_IP, *nonce ? " " : "", nonce);
+}
+
+/* The clock is read last, and both lines are one write of less than PIPE_BUF: what a reader sees
+ * later than the stamp is not ours. */
+static void play_ready(struct fake_vmm *v, const struct fake_beat *b, struct fake_beat_state *s)
+{
+    char marker[800], both[900];
+
+    write_marker(v, b, marker, sizeof(marker));
+    if (b->every_us > 0) {
+        print(v, marker + s->emitted, 1);
+        s->emitted++;
+        s->done = marker[s->emitted] == '\0';
+        return;
+    }
+    s->done = true;
+    if (!v->script->stamp) {
+        print(v, marker, strlen(marker));
+        return;
+    }
+    (void)snprintf(both, sizeof(both), "stamp %" PRIu64 "\n%s", vivi_mono_ns(), marker);
+    print(v, both, strlen(both));
+}
+
+/* "line 17", padded with '.' to size bytes with its LF. */
+static void play_line(struct fake_vmm *v, const struct fake_beat *b, struct fake_beat_state *s)
+{
+    char text[LINE_MAX_BYTES];
+    size_t want = b->size_bytes < sizeof(text) ? (size_t)b->size_bytes : sizeof(text) - 1;
+    int n;
+
+    if (s->emitted >= b->count) {
+        s->done = true;
+        return;
+    }
+    n = snprintf(text, sizeof(text) - 2, "%.200s %" PRIu64, b->text ? b->text : "line", ++v->lines);
+    if (n < 0)
+        return;
+    if ((size_t)n + 1 < want) {
+        memset(text + n, '.', want - 1 - (size_t)n);
+        n = (int)want - 1;
+    }
+    text[n++] = '\n';
+    print(v, text, (size_t)n);
+    s->emitted++;
+    s->done = s->emitted >= b->count;
+}
+
+static void play_fill(struct fake_vmm *v, const struct fake_beat *b, struct fake_beat_state *s)
+{
+    char chunk[FILL_CHUNK];
+    size_t n = sizeof(chunk);
+
+    if (b->size_bytes - s->emitted < n)
+        n = (size_t)(b->size_bytes - s->emitted);
+    for (size_t i = 0; i < n; i++)
+        chunk[i] = b->text_len ? b->text[(s->emitted + i) % b->text_len] : 'x';
+    print(v, chunk, n);
+    s->emitted += n;
+    s->done = s->emitted >= b->size_bytes;
+}
+
+static void play_beat(struct fake_vmm *v, size_t i)
+{
+    const struct fake_beat *b = &v->script->beats[i];
+    struct fake_beat_state *s = &v->beats[i];
+
+    switch (b->act) {
+    case FAKE_READY: play_ready(v, b, s); return;
+    case FAKE_LINE:
+    case FAKE_FLOOD: play_line(v, b, s); return;
+    case FAKE_FILL: play_fill(v, b, s); return;
+    case FAKE_PRINT: print(v, b->text, b->text_len); break;
+    case FAKE_POWEROFF: end(v, "guest-poweroff", NULL); break;
+    case FAKE_PANIC: end(v, "guest-panic", b->text); break;
+    case FAKE_REBOOT:
+        s->done = true;
+        fake_guest_reset(v);
+        return;
+    case FAKE_EVENT: (void)fake_out_write(&v->events, b->text, b->text_len); break;
+    case FAKE_HANG_API: v->api_hung = true; break;
+    case FAKE_CRASH: (void)raise(b->number); break;
+    case FAKE_EXIT:
+        if (b->text)
+            (void)fprintf(stderr, "viv-fake: %s\n", b->text);
+        v->exit_code = b->number;
+        v->quit = true;
+        break;
+    }
+    s->done = true;
+}
+
+static uint64_t due_us(const struct fake_vmm *v, size_t i)
+{
+    const struct fake_beat *b = &v->script->beats[i];
+    const struct fake_beat_state *s = &v->beats[i];
+
+    if (s->done || v->boot < b->boot_from || v->boot > b->boot_to)
+        return NEVER;
+    if (b->act == FAKE_LINE || b->act == FAKE_READY)
+        return b->after_us + s->emitted * b->every_us;
+    return b->after_us;
+}
+
+/* The beat that is due first; its index or FAKE_MAX_BEATS. */
+static size_t first_due(const struct fake_vmm *v, uint64_t *ret_due_us)
+{
+    size_t first = FAKE_MAX_BEATS;
+
+    *ret_due_us = NEVER;
+    for (size_t i = 0; i < v->script->n_beats; i++) {
+        uint64_t due = due_us(v, i);
+
+        if (due < *ret_due_us) {
+            *ret_due_us = due;
+            first = i;
+        }
+    }
+    return first;
+}
+
+uint64_t fake_guest_play(struct fake_vmm *v)
+{
+    for (int i = 0; i < STEPS_PER_PLAY && !v->quit; i++) {
+        uint64_t due, now;
+        size_t first;
+
+        if (v->state != FAKE_RUNNING || v->serial.pending.len > 0)
+            return NEVER;
+        now = guest_now_us(v);
+        first = first_due(v, &due);
+        if (v->button_due_us <= now && v->button_due_us <= due) {
+            end(v, "guest-poweroff", NULL);
+            return NEVER;
+        }
+        if (due > now) {
+            due = v->button_due_us < due ? v->button_due_us : due;
+            return due == NEVER ? NEVER : due - now;
+        }
+        play_beat(v, first);
+    }
+    return 0;
+}

@@ -1,0 +1,65 @@
+/*
+ * Inside viv-fake: the pretended machine. guest.c plays the script, fake_main.c talks to the
+ * controller. One thread, one poll loop.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "driver/fake/script.h"
+
+#define FAKE_SERIAL_PENDING_BYTES (1u << 20)
+#define FAKE_EVENTS_PENDING_BYTES (1u << 16)
+#define FAKE_CONTROL_BYTES        (1u << 16)
+#define FAKE_MAX_DELAYED          16
+
+enum fake_state { FAKE_NEW, FAKE_RUNNING, FAKE_PAUSED, FAKE_RESETTING, FAKE_ENDED };
+
+struct fake_beat_state {
+    bool done;
+    uint64_t emitted; /* lines, pieces or bytes so far, in this boot */
+};
+
+struct fake_delayed {
+    uint64_t due_us; /* of the host's monotonic clock; 0 = free */
+    uint64_t id;
+    enum fake_verb verb;
+};
+
+/* A FIFO that we write: what it does not take now waits here. */
+struct fake_out {
+    int fd;
+    struct vivi_buf pending;
+};
+
+struct fake_vmm {
+    const struct fake_script *script; /* borrowed */
+    const char *nonce;                /* borrowed */
+    enum fake_state state;
+    uint64_t boot;
+    uint64_t lines;           /* numbered lines so far, in all boots */
+    bool pause_wanted;        /* paused while resetting: the new boot begins paused */
+    uint64_t clock_base_us;   /* running: host time at which the guest's clock was 0 */
+    uint64_t clock_frozen_us; /* not running: the guest's clock */
+    uint64_t button_due_us;   /* of the guest's clock; UINT64_MAX = not pressed */
+    char end[300];            /* ENDED: "guest-poweroff" or "guest-panic <text>" */
+    struct fake_beat_state beats[FAKE_MAX_BEATS];
+    struct fake_out serial, events;
+    bool api_hung, quit;
+    int exit_code;
+    struct fake_delayed delayed[FAKE_MAX_DELAYED];
+};
+
+/* ---- guest.c ---- */
+int fake_out_write(struct fake_out *o, const void *data, size_t len); /* 0 or −code: no room */
+void fake_out_flush(struct fake_out *o);
+
+void fake_guest_boot(struct fake_vmm *v); /* a new boot begins, running or paused */
+void fake_guest_pause(struct fake_vmm *v);
+void fake_guest_resume(struct fake_vmm *v);
+void fake_guest_reset(struct fake_vmm *v); /* stops at the gate and says so */
+void fake_guest_button(struct fake_vmm *v);
+/* Plays what is due. Returns host µs until the next beat, UINT64_MAX = none. */
+uint64_t fake_guest_play(struct fake_vmm *v);

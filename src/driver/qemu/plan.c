@@ -1,0 +1,251 @@
+/*
+ * The command line of one run of QEMU. Pure and deterministic.
+ *
+ * What must not change between versions of ours, because guests see it: machine type, the PCI
+ * slots, serials, MACs. Each kind of device has its own range of slots, so that one more disk moves
+ * no NIC. A reset, a shutdown and a panic all stop the machine and wait for us (-action): what
+ * happened is then never lost, whoever was watching; see effects.c. -S: the guest does not run
+ * before the event stream is open.
+ *
+ * Strings that come from a user go into QEMU's option syntax with their commas doubled.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "driver/qemu/qemu.h"
+
+#define OPTION_MAX_BYTES 65536
+#define SLOT_RNG         0x01
+#define SLOT_PVPANIC     0x02
+#define SLOT_DISKS       0x04 /* … 0x13 */
+#define SLOT_NETS        0x14 /* … 0x1b */
+#define CONTROL_FD       3
+
+static int pair(struct vivi_plan *p, const char *option, const char *value)
+{
+    int r = vivi_plan_arg(p, "%s", option);
+
+    return r < 0 ? r : vivi_plan_arg(p, "%s", value);
+}
+
+static int VIVI_PRINTF(3, 4) pairf(struct vivi_plan *p, const char *option, const char *fmt, ...)
+{
+    struct vivi_buf text = VIVI_BUF(OPTION_MAX_BYTES);
+    va_list ap;
+    int r;
+
+    va_start(ap, fmt);
+    r = vivi_buf_vprintf(&text, fmt, ap);
+    va_end(ap);
+    if (r == 0)
+        r = pair(p, option, text.data ? text.data : "");
+    vivi_buf_done(&text);
+    return r;
+}
+
+/* "a,b" → "a,,b": a comma in an option's value. The caller frees. */
+static char *escape(const char *s)
+{
+    struct vivi_buf out = VIVI_BUF(OPTION_MAX_BYTES);
+
+    (void)vivi_buf_str(&out, "");
+    for (; *s; s++)
+        (void)vivi_buf_add(&out, *s == ',' ? ",," : s, *s == ',' ? 2 : 1);
+    return vivi_buf_take(&out);
+}
+
+static int plan_machine(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    const struct vivi_config *c = in->config;
+    bool kvm = in->facts->probe.accel == VIVI_ACCEL_KVM;
+    int r;
+
+    if ((r = vivi_plan_arg(p, "qemu-system-x86_64")) < 0 || (r = pair(p, "-name", c->name)) < 0 ||
+        (r = pair(p, "-uuid", in->uuid)) < 0 || (r = vivi_plan_arg(p, "-nodefaults")) < 0 ||
+        (r = vivi_plan_arg(p, "-no-user-config")) < 0 || (r = pair(p, "-display", "none")) < 0 ||
+        (r = vivi_plan_arg(p, "-S")) < 0 ||
+        (r = pair(p, "-action", "reboot=shutdown,shutdown=pause,panic=pause")) < 0)
+        return r;
+    if (in->facts->probe.sandbox && (r = pair(p, "-sandbox", QEMU_SANDBOX)) < 0)
+        return r;
+    if ((r = pairf(p, "-machine", "%s,accel=%s,memory-backend=ram0,usb=off,sata=off,smbus=off",
+                   qemu_machine(c->machine), kvm ? "kvm" : "tcg")) < 0 ||
+        (r = pair(p, "-cpu", kvm ? "host" : "max")) < 0 ||
+        (r = pairf(p, "-smp", "%" PRIu32, c->cpus)) < 0 ||
+        (r = pairf(p, "-m", "size=%" PRIu64 "M", c->memory_bytes >> 20)) < 0)
+        return r;
+    return pairf(p, "-object", "memory-backend-ram,id=ram0,size=%" PRIu64, c->memory_bytes);
+}
+
+static int plan_boot(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    const struct vivi_config *c = in->config;
+    const char *cmdline = c->cmdline && *c->cmdline ? c->cmdline : QEMU_DEFAULT_CMDLINE;
+    int r = pair(p, "-kernel", c->kernel);
+
+    if (r == 0 && c->initramfs)
+        r = pair(p, "-initrd", c->initramfs);
+    if (r < 0)
+        return r;
+    if (!in->nonce || !*in->nonce)
+        return pair(p, "-append", cmdline);
+    return pairf(p, "-append", "%s vmrs.nonce=%s", cmdline, in->nonce);
+}
+
+static int plan_disk(const struct vivi_plan_input *in, size_t i, struct vivi_plan *p)
+{
+    const struct vivi_disk *d = &in->config->disks[i];
+    const struct vivi_path_fact *fact = vivi_fact_of(in->facts, d->path);
+    const char *ro = d->readonly ? "on" : "off";
+    cleanup_free char *path = escape(d->path);
+    cleanup_free char *id = escape(d->id);
+    int r;
+
+    if (!path || !id)
+        return -VIV_E_NO_MEMORY;
+    r = pairf(p, "-blockdev",
+              "driver=%s,node-name=disk%zu-file,read-only=%s,auto-read-only=off,locking=auto,"
+              "discard=unmap,filename=%s",
+              fact && S_ISBLK(fact->mode) ? "host_device" : "file", i, ro, path);
+    if (r < 0)
+        return r;
+    r = pairf(p, "-blockdev",
+              "driver=raw,node-name=disk%zu,read-only=%s,discard=unmap,file=disk%zu-file", i, ro,
+              i);
+    if (r < 0)
+        return r;
+    return pairf(p, "-device",
+                 "virtio-blk-pci,id=disk-%zu,bus=pcie.0,addr=0x%zx,disable-legacy=on,drive=disk%zu,"
+                 "serial=%s",
+                 i, SLOT_DISKS + i, i, id);
+}
+
+/* Each user network has a subnet of its own, so that a guest with two has no conflict. */
+static int plan_netdev(const struct vivi_net *n, size_t i, struct vivi_plan *p)
+{
+    struct vivi_buf text = VIVI_BUF(OPTION_MAX_BYTES);
+    int r;
+
+    (void)vivi_buf_printf(&text, "user,id=net%zu", i);
+    if (i > 0)
+        (void)vivi_buf_printf(&text, ",net=10.0.%zu.0/24", 2 + i);
+    for (size_t k = 0; k < n->n_forwards; k++) {
+        const struct vivi_forward *f = &n->forwards[k];
+
+        (void)vivi_buf_printf(&text, ",hostfwd=%s:%s:%u-:%u", f->udp ? "udp" : "tcp", f->host_ip,
+                              (unsigned)f->host_port, (unsigned)f->guest_port);
+    }
+    r = vivi_buf_check(&text, NULL);
+    if (r == 0)
+        r = pair(p, "-netdev", text.data);
+    vivi_buf_done(&text);
+    return r;
+}
+
+static int plan_net(const struct vivi_plan_input *in, size_t i, struct vivi_plan *p)
+{
+    const struct vivi_net *n = &in->config->nets[i];
+    char mac[18];
+    int r = plan_netdev(n, i, p);
+
+    if (r < 0)
+        return r;
+    (void)snprintf(mac, sizeof(mac), "%s", n->mac);
+    if (!*mac) {
+        uint8_t derived[6];
+
+        vivi_mac_derive(in->uuid, n->id, derived);
+        vivi_format_mac(derived, mac);
+    }
+    return pairf(p, "-device",
+                 "virtio-net-pci,id=nic-%zu,bus=pcie.0,addr=0x%zx,disable-legacy=on,romfile=,"
+                 "netdev=net%zu,mac=%s",
+                 i, SLOT_NETS + i, i, mac);
+}
+
+static int plan_devices(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    int r;
+
+    if ((r = pair(p, "-object", "rng-builtin,id=rng0")) < 0 ||
+        (r = pairf(p, "-device",
+                   "virtio-rng-pci,id=rng,bus=pcie.0,addr=0x%x,disable-legacy=on,rng=rng0",
+                   SLOT_RNG)) < 0 ||
+        (r = pairf(p, "-device", "pvpanic-pci,id=pvpanic,bus=pcie.0,addr=0x%x", SLOT_PVPANIC)) < 0)
+        return r;
+    for (size_t i = 0; i < in->config->n_disks; i++)
+        if ((r = plan_disk(in, i, p)) < 0)
+            return r;
+    for (size_t i = 0; i < in->config->n_nets; i++)
+        if ((r = plan_net(in, i, p)) < 0)
+            return r;
+    return 0;
+}
+
+/* The event monitor stands before the control monitor: its handshake is then seen first. */
+static int plan_streams(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    cleanup_free char *run_dir = escape(in->run_dir);
+    int r;
+
+    if (!run_dir)
+        return -VIV_E_NO_MEMORY;
+    if ((r = pairf(p, "-chardev", "pipe,id=serial,path=%s/serial", run_dir)) < 0 ||
+        (r = pair(p, "-serial", "chardev:serial")) < 0 ||
+        (r = pairf(p, "-chardev", "pipe,id=events,path=%s/events", run_dir)) < 0 ||
+        (r = pair(p, "-mon", "chardev=events,mode=control")) < 0 ||
+        (r = pairf(p, "-chardev", "socket,id=control,fd=%d,server=on,wait=off", CONTROL_FD)) < 0)
+        return r;
+    return pair(p, "-mon", "chardev=control,mode=control");
+}
+
+static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    const struct vivi_port ports[] = {
+        {.kind = VIVI_PORT_LISTEN, .name = "qmp", .child_fd = CONTROL_FD, .child_fd_rw = -1},
+        {.kind = VIVI_PORT_FIFO_OUT,
+         .name = "serial.out",
+         .log = "serial.log",
+         .log_limit_bytes = in->config->serial_log_limit_bytes,
+         .child_fd = -1,
+         .child_fd_rw = -1},
+        {.kind = VIVI_PORT_FIFO_IN, .name = "serial.in", .child_fd = -1, .child_fd_rw = -1},
+        {.kind = VIVI_PORT_FIFO_OUT,
+         .name = "events.out",
+         .log = "vmm-events.log",
+         .log_limit_bytes = VIVI_EVENTS_LOG_LIMIT,
+         .child_fd = -1,
+         .child_fd_rw = -1,
+         .to_driver = true},
+        {.kind = VIVI_PORT_FIFO_IN, .name = "events.in", .child_fd = -1, .child_fd_rw = -1},
+        {.kind = VIVI_PORT_APPEND, .name = "vmm.log", .child_fd = 2, .child_fd_rw = -1},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
+        int r = vivi_plan_port(p, &ports[i]);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int qemu_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err)
+{
+    cleanup_plan struct vivi_plan p = {0};
+
+    if (in->how != VIVI_HOW_BOOT)
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "the qemu driver can only boot");
+    p.exe = strdup(in->facts->probe.exe);
+    if (!p.exe || plan_machine(in, &p) < 0 || plan_boot(in, &p) < 0 || plan_devices(in, &p) < 0 ||
+        plan_streams(in, &p) < 0 || plan_ports(in, &p) < 0)
+        return vivi_fail_oom(err);
+    *ret = p;
+    memset(&p, 0, sizeof(p));
+    return 0;
+}

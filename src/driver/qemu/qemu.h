@@ -1,0 +1,25 @@
+/* The qemu driver's two tables, for the registries, and what its files share. */
+#pragma once
+
+#include "driver/driver.h"
+
+extern const struct vivi_driver vivi_driver_qemu;
+extern const struct vivi_driver_effects vivi_effects_qemu;
+
+#define QEMU_MAX_DISKS       16
+#define QEMU_MAX_NETS        8
+#define QEMU_MAX_CPUS        255
+#define QEMU_SECTOR_BYTES    512
+#define QEMU_SERIAL_ID_BYTES 20 /* of a virtio block device, as the guest sees it */
+#define QEMU_DEFAULT_CMDLINE "console=ttyS0"
+#define QEMU_SANDBOX         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+int qemu_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
+               viv_error *err);
+int qemu_check(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret);
+int qemu_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);
+
+/* "q35" for auto; NULL: not a machine type that this driver can make. */
+const char *qemu_machine(const char *configured);
+/* Version out of what --version prints; false: not QEMU. */
+bool qemu_parse_version(const char *text, char ret[64]);
