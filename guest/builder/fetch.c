@@ -150,7 +150,7 @@ static int run_apt_download(const struct vivi_fetch *f, const char *package, con
     vivi_close(&fds[1]);
     if (r != 0) {
         vivi_close(&fds[0]);
-        return vivi_fail(err, VIV_E_NOT_FOUND, "cannot start %s: %s", f->apt_get, strerror(r));
+        return vivi_fail_errno(err, r, "cannot start %s", f->apt_get);
     }
     read_complaints(fds[0], text);
     vivi_close(&fds[0]);
@@ -159,6 +159,8 @@ static int run_apt_download(const struct vivi_fetch *f, const char *package, con
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     pick_complaint(text, complaint, sizeof(complaint));
+    if (strstr(complaint, "No space left") != NULL)
+        return vivi_fail(err, VIV_E_IO, "%s: %s", f->apt_get, complaint);
     return vivi_fail(err, VIV_E_NOT_FOUND, "%s: %s", f->apt_get, complaint);
 }
 

@@ -148,12 +148,12 @@ static int split_path(const char *out, struct place *p, viv_error *err)
     const char *part;
 
     if (strlen(out) >= sizeof(copy))
-        return vivi_fail(err, VIV_E_INVALID, "%.100s…: the path is too long", out);
+        return vivi_fail(err, VIV_E_INVALID, "the path is too long");
     (void)snprintf(copy, sizeof(copy), "%s", out);
     part = basename(copy);
     if (strlen(part) >= sizeof(p->name) || strcmp(part, "/") == 0 || part[0] == '.' ||
         part[0] == '\0')
-        return vivi_fail(err, VIV_E_INVALID, "%s: not a name for an image directory", out);
+        return vivi_fail(err, VIV_E_INVALID, "not a name for an image directory");
     (void)snprintf(p->name, sizeof(p->name), "%s", part);
     (void)snprintf(copy, sizeof(copy), "%s", out);
     (void)snprintf(p->parent, sizeof(p->parent), "%s", dirname(copy));
@@ -179,21 +179,19 @@ static void remove_leftovers(const struct place *p)
 }
 
 /* Refuses to replace a directory that is somebody else's. */
-static int check_replaceable(const struct vivi_image_request *q, const struct place *p,
-                             viv_error *err)
+static int check_replaceable(const struct place *p, viv_error *err)
 {
     char path[NAME_BYTES + 16];
     struct stat st;
 
     if (fstatat(p->parent_fd, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : vivi_fail_errno(err, errno, "cannot stat %s", q->out);
+        return errno == ENOENT ? 0 : vivi_fail_errno(err, errno, "cannot look at it");
     (void)snprintf(path, sizeof(path), "%s/.stamp", p->name);
     if (S_ISDIR(st.st_mode) && faccessat(p->parent_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return 0;
     if (S_ISDIR(st.st_mode) && unlinkat(p->parent_fd, p->name, AT_REMOVEDIR) == 0)
         return 0; /* it was empty */
-    return vivi_fail(err, VIV_E_INVALID, "%s: exists and is no image made by viv-guest-build",
-                     q->out);
+    return vivi_fail(err, VIV_E_INVALID, "exists and is no image made by viv-guest-build");
 }
 
 static int open_place(const struct vivi_image_request *q, struct place *p, viv_error *err)
@@ -210,7 +208,7 @@ static int open_place(const struct vivi_image_request *q, struct place *p, viv_e
     if (flock(p->parent_fd, LOCK_EX) < 0)
         return vivi_fail_errno(err, errno, "cannot lock %s", p->parent);
     remove_leftovers(p);
-    r = check_replaceable(q, p, err);
+    r = check_replaceable(p, err);
     if (r < 0)
         return r;
     fresh_prefix(p, prefix);
@@ -236,11 +234,8 @@ static int read_package(const char *file, bool (*wanted)(const char *path), char
     struct vivi_deb_info info;
     int r = vivi_deb_read(file, wanted, &info, ret_members, err);
 
-    if (r < 0) {
-        if (r == -VIV_E_PROTOCOL)
-            vivi_hint(err, "remove that file and run again: it is downloaded anew");
+    if (r < 0)
         return r;
-    }
     if (strcmp(info.architecture, ARCHITECTURE) != 0)
         return vivi_fail(err, VIV_E_PROTOCOL, "%s: it is for %s, guests are made for " ARCHITECTURE,
                          file, info.architecture[0] != '\0' ? info.architecture : "nothing");
@@ -276,13 +271,26 @@ static void inputs_done(struct inputs *in)
     vivi_buf_done(&in->init);
 }
 
-static int read_inputs(const struct vivi_image_request *q, struct inputs *in,
-                       struct vivi_image_result *result, viv_error *err)
+static int read_packages(const struct vivi_image_request *q, struct inputs *in,
+                         struct vivi_image_result *result, viv_error *err)
 {
     int r = read_package(q->kernel_deb, wanted_of_kernel, result->kernel, &in->kernel, err);
 
-    if (r == 0)
-        r = read_package(q->busybox_deb, wanted_of_busybox, result->busybox, &in->busybox, err);
+    if (r == -VIV_E_PROTOCOL && q->kernel_is_cached)
+        vivi_hint(err, "rm %s, and run again", q->kernel_deb);
+    if (r < 0)
+        return r;
+    r = read_package(q->busybox_deb, wanted_of_busybox, result->busybox, &in->busybox, err);
+    if (r == -VIV_E_PROTOCOL && q->busybox_is_cached)
+        vivi_hint(err, "rm %s, and run again", q->busybox_deb);
+    return r;
+}
+
+static int read_inputs(const struct vivi_image_request *q, struct inputs *in,
+                       struct vivi_image_result *result, viv_error *err)
+{
+    int r = read_packages(q, in, result, err);
+
     if (r == 0)
         r = vivi_read_file_at(AT_FDCWD, q->init, &in->init, err);
     if (r == 0)
@@ -415,7 +423,7 @@ int vivi_image_build(const struct vivi_image_request *q, struct vivi_image_resul
         vivi_close(&place.parent_fd);
     }
     if (r < 0)
-        return vivi_wrap(err, r, "%s", q->out);
+        return vivi_wrap(err, r, "%.200s", q->out);
     *ret_result = result;
     return 0;
 }

@@ -13,7 +13,9 @@ struct vivi_image_request {
     const char *init;        /* process 1, a static program */
     const char *kernel_deb;  /* NULL = whatever an image that is there was built from */
     const char *busybox_deb; /* the same */
-    bool force;              /* build even if nothing changed */
+    bool kernel_is_cached;   /* a damaged one may be removed: it can be downloaded again */
+    bool busybox_is_cached;
+    bool force; /* build even if nothing changed */
 };
 
 struct vivi_image_result {

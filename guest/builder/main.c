@@ -225,10 +225,12 @@ static int find_packages(const struct settings *s, struct vivi_image_request *q,
     if (q->kernel_deb == NULL) {
         r = vivi_fetch_package(&fetch, VIVI_PACKAGE_KERNEL, kernel, err);
         q->kernel_deb = *kernel;
+        q->kernel_is_cached = true;
     }
     if (r == 0 && q->busybox_deb == NULL) {
         r = vivi_fetch_package(&fetch, VIVI_PACKAGE_BUSYBOX, busybox, err);
         q->busybox_deb = *busybox;
+        q->busybox_is_cached = true;
     }
     return r;
 }

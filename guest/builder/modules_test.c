@@ -1,6 +1,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -54,8 +55,9 @@ static int resolve(const char *wanted, char names[512], viv_error *err)
     r = vivi_modules_resolve(&modules, wanteds, &list, err);
     names[0] = '\0';
     for (size_t i = 0; i < list.n; i++) {
-        strcat(names, i > 0 ? "," : "");
-        strcat(names, list.at[i]->name);
+        size_t len = strlen(names);
+
+        (void)snprintf(names + len, 512 - len, "%s%s", i > 0 ? "," : "", list.at[i]->name);
     }
     return r;
 }

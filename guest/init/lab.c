@@ -94,6 +94,7 @@ void guest_lab_run(struct guest_consoles *c, const struct guest_options *o)
     int code = NOT_STARTED;
     pid_t pid;
 
+    (void)sethostname("lab", 3);
     guest_load_by_name(c, "/etc/modules.index", o->modules);
     guest_nics_find(&nics);
     guest_net_begin(c, &nics, nics.n > 0 ? &o->ip : &no_net);
