@@ -64,10 +64,12 @@ bool vivi_choice_has(const char *choices, const char *word)
 {
     size_t len = strlen(word);
 
+    if (len == 0 || strchr(word, '|'))
+        return false;
     for (const char *p = choices; p; p = strchr(p, '|')) {
         p += *p == '|';
         if (!strncmp(p, word, len) && (p[len] == '|' || !p[len]))
-            return len > 0;
+            return true;
     }
     return false;
 }

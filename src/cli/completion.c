@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/completion_scripts.h"
+#include "cli/completion.h"
 
 int vivi_cmd_completion(struct vivi_cli *c)
 {
@@ -11,7 +11,7 @@ int vivi_cmd_completion(struct vivi_cli *c)
     if (c->args.n_words != 1)
         return vivi_cli_usage(c, "viv completion bash >>~/.bashrc",
                               "needs one shell: bash, zsh or fish");
-    for (size_t i = 0; i < ARRAY_SIZE(vivi_completion_scripts); i++) {
+    for (size_t i = 0; i < vivi_completion_scripts_count; i++) {
         if (!strcmp(vivi_completion_scripts[i].shell, shell)) {
             (void)fputs(vivi_completion_scripts[i].text, stdout);
             return 0;

@@ -1,4 +1,4 @@
-"""Makes a C header of the completion scripts: embed.py OUTPUT SHELL=FILE…"""
+"""Makes a C file of the completion scripts: embed.py OUTPUT SHELL=FILE…"""
 import sys
 
 
@@ -8,15 +8,14 @@ def quoted(line):
 
 
 def main():
-    out = ["/* Made from completions/ by embed.py. */", "#pragma once", "",
-           "static const struct {", "    const char *shell, *text;",
-           "} vivi_completion_scripts[] = {"]
+    out = ["/* Made from completions/ by embed.py. */", '#include "cli/completion.h"', "",
+           "const struct vivi_completion_script vivi_completion_scripts[] = {"]
     for argument in sys.argv[2:]:
         shell, path = argument.split("=", 1)
         with open(path, encoding="utf-8") as f:
             lines = f.read().splitlines()
         out += [f'    {{"{shell}",'] + [quoted(line) for line in lines] + ["    },"]
-    out.append("};")
+    out += ["};", f"const size_t vivi_completion_scripts_count = {len(sys.argv) - 2};"]
     with open(sys.argv[1], "w", encoding="utf-8") as f:
         f.write("\n".join(out) + "\n")
 

@@ -150,8 +150,12 @@ static void on_state(struct foreground *f, const viv_rec *ev)
         return;
     }
     (void)pump(f, NULL); /* its last words come first */
-    say(f, "%s%s%s%s%s%s", state, reason ? " (" : "", reason ? reason : "", reason ? ")" : "",
-        reason && text && *text ? ": " : "", reason && text && *text ? text : "");
+    if (!reason)
+        say(f, "%s", state);
+    else if (!text || !*text)
+        say(f, "%s (%s)", state, reason);
+    else
+        say(f, "%s (%s): %s", state, reason, text);
     f->ended = f->ended || at_end(f);
 }
 

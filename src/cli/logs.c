@@ -45,6 +45,20 @@ static int parse_since(struct vivi_cli *c, int64_t *ret_ms, viv_error *err)
                      "--since: \"%s\" is not a time (examples: 10m, 2026-01-02T03:04:05Z)", text);
 }
 
+/* What does not go together. */
+static int check_want(const struct want *w, bool monitor, bool vmm, viv_error *err)
+{
+    if (monitor && vmm)
+        return vivi_fail(err, VIV_E_INVALID, "--monitor and --vmm exclude each other");
+    if (w->follow && (monitor || vmm))
+        return vivi_fail(err, VIV_E_INVALID, "--follow is for the serial log");
+    if (w->has_boot && (monitor || vmm))
+        return vivi_fail(err, VIV_E_INVALID, "--boot is for the serial log");
+    if (w->has_boot && w->follow && w->boot != -1)
+        return vivi_fail(err, VIV_E_INVALID, "--follow with --boot takes only the last boot (-1)");
+    return 0;
+}
+
 static int parse_want(struct vivi_cli *c, struct want *w, viv_error *err)
 {
     bool monitor = vivi_args_has(&c->args, "--monitor"), vmm = vivi_args_has(&c->args, "--vmm");
@@ -55,19 +69,13 @@ static int parse_want(struct vivi_cli *c, struct want *w, viv_error *err)
     r = vivi_args_number(&c->args, "--lines", &w->lines, err);
     if (r > 0 && w->lines < 0)
         return vivi_fail(err, VIV_E_INVALID, "--lines: must not be negative");
-    if (r >= 0) {
-        r = vivi_args_number(&c->args, "--boot", &w->boot, err);
-        w->has_boot = r > 0;
-    }
+    if (r < 0)
+        return r;
+    r = vivi_args_number(&c->args, "--boot", &w->boot, err);
+    w->has_boot = r > 0;
     if (r >= 0)
         r = parse_since(c, &w->since_ms, err);
-    if (r >= 0 && monitor && vmm)
-        return vivi_fail(err, VIV_E_INVALID, "--monitor and --vmm exclude each other");
-    if (r >= 0 && w->has_boot && (monitor || vmm))
-        return vivi_fail(err, VIV_E_INVALID, "--boot is for the serial log");
-    if (r >= 0 && w->has_boot && w->follow && w->boot != -1)
-        return vivi_fail(err, VIV_E_INVALID, "--follow with --boot takes only the last boot (-1)");
-    return r < 0 ? r : 0;
+    return r < 0 ? r : check_want(w, monitor, vmm, err);
 }
 
 /* Where the last n lines before end begin; reads backwards. */
@@ -232,8 +240,6 @@ int vivi_cmd_logs(struct vivi_cli *c)
         return vivi_cli_usage(c, "viv ps lists them", "needs the name of one VM");
     if (parse_want(c, &w, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
-    if (w.follow && strcmp(w.which, "serial") != 0)
-        return vivi_cli_usage(c, NULL, "--follow is for the serial log");
     /* Following may have to revive a monitor; reading writes nothing. */
     code = vivi_cli_open(c, w.follow ? VIV_OPEN_CREATE : VIV_OPEN_READONLY);
     if (code)
