@@ -1,0 +1,274 @@
+/*
+ * The one place that applies a launch plan.
+ *
+ * Theory of operation. Each port becomes descriptors in the keeper's table. Some only the child
+ * needs ("temporaries": listening sockets, the VMM's ends of FIFOs, files opened for appending):
+ * they are held under the port's name, named in the spawn's map, and dropped once the child has
+ * them, because a listening socket that we kept would go on accepting connections for a dead VMM.
+ * The FIFOs of logs stay in the keeper's table for the whole run, and a duplicate with us, so that
+ * whoever of the two survives can hand them on. Files of an earlier run are removed first: nobody
+ * who still had one open may write into this run.
+ */
+#include "monitor/monitor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+#define VMM_LOG_KEPT_BYTES (1u << 20)
+#define MAP_MAX            (3 * 16)
+
+struct apply {
+    struct vivi_monitor *m;
+    struct vivi_keeper_map map[MAP_MAX];
+    char names[MAP_MAX][VIVI_KEEPER_NAME_MAX];
+    size_t n;
+};
+
+static int path_of(const struct vivi_monitor *m, const char *name, char ret[512], viv_error *err)
+{
+    int n = snprintf(ret, 512, "%s/%s", m->dir.run_dir, name);
+
+    if (n < 0 || n >= 512 || strchr(name, '/'))
+        return vivi_fail(err, VIV_E_INVALID, "%s: not a name for the run directory", name);
+    return 0;
+}
+
+/* Gives a descriptor to the keeper for the child alone. */
+static int lend(struct apply *a, const struct vivi_port *p, const char *suffix, int fd_consume,
+                int child_fd, viv_error *err)
+{
+    cleanup_close int fd = fd_consume;
+    char *name = a->names[a->n];
+    int n, r;
+
+    if (a->n == MAP_MAX)
+        return vivi_fail(err, VIV_E_INTERNAL, "a plan with more than %d descriptors", MAP_MAX);
+    n = snprintf(name, VIVI_KEEPER_NAME_MAX, "%s%s", p->name, suffix);
+    if (n < 0 || n >= VIVI_KEEPER_NAME_MAX)
+        return vivi_fail(err, VIV_E_INVALID, "%s: too long a name", p->name);
+    r = vivi_keeper_hold(&a->m->keeper, name, fd, err);
+    if (r < 0)
+        return r;
+    a->map[a->n] = (struct vivi_keeper_map){child_fd, name};
+    a->n++;
+    return 0;
+}
+
+static int apply_listen(struct apply *a, const struct vivi_port *p, viv_error *err)
+{
+    char path[512];
+    int fd = -1, r = path_of(a->m, p->name, path, err);
+
+    if (r >= 0)
+        r = vivi_unix_listen(path, 8, &fd, err);
+    if (r < 0)
+        return r;
+    return lend(a, p, "", fd, p->child_fd, err);
+}
+
+static int make_fifo(const char *path, viv_error *err)
+{
+    if (unlink(path) < 0 && errno != ENOENT)
+        return vivi_fail_errno(err, errno, "cannot remove %s", path);
+    if (mkfifo(path, 0600) < 0)
+        return vivi_fail_errno(err, errno, "cannot make %s", path);
+    return 0;
+}
+
+static int open_fifo(const char *path, int flags, int *ret, viv_error *err)
+{
+    int fd = open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0)
+        return vivi_fail_errno(err, errno, "cannot open %s", path);
+    *ret = vivi_fd_above_stdio(fd, err);
+    return *ret < 0 ? *ret : 0;
+}
+
+/* The keeper's own end of an outgoing FIFO: from here on it fills the log. */
+static int keep_log(struct vivi_monitor *m, const struct vivi_port *p, const char *path,
+                    viv_error *err)
+{
+    struct vivi_fd_entry e = {.limit_bytes = p->log_limit_bytes};
+    int r = open_fifo(path, O_RDWR, &e.fd, err);
+
+    if (r < 0)
+        return r;
+    (void)snprintf(e.name, sizeof(e.name), "%s", p->name);
+    (void)snprintf(e.file, sizeof(e.file), "%s", p->log);
+    r = vivi_keeper_log(&m->keeper,
+                        &(struct vivi_keeper_log){p->name, p->log, p->log_limit_bytes, e.fd}, err);
+    if (r < 0) {
+        vivi_close(&e.fd);
+        return r;
+    }
+    return vivi_fds_put(&m->fds, &e, err);
+}
+
+static int apply_fifo(struct apply *a, const struct vivi_port *p, viv_error *err)
+{
+    bool out = p->kind == VIVI_PORT_FIFO_OUT;
+    char path[512];
+    int fd = -1, r = path_of(a->m, p->name, path, err);
+
+    if (r >= 0)
+        r = make_fifo(path, err);
+    if (r >= 0 && out)
+        r = keep_log(a->m, p, path, err);
+    if (r >= 0 && p->child_fd_rw >= 0) {
+        r = open_fifo(path, O_RDWR, &fd, err);
+        if (r >= 0)
+            r = lend(a, p, ".rw", fd, p->child_fd_rw, err);
+    }
+    if (r >= 0 && p->child_fd >= 0) {
+        r = open_fifo(path, out ? O_WRONLY : O_RDONLY, &fd, err);
+        if (r >= 0)
+            r = lend(a, p, ".vmm", fd, p->child_fd, err);
+    }
+    return r;
+}
+
+static int apply_append(struct apply *a, const struct vivi_port *p, viv_error *err)
+{
+    int fd;
+
+    if (p->child_fd < 0)
+        return 0;
+    fd = openat(a->m->dir.fd, p->name,
+                O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
+    if (fd < 0)
+        return vivi_fail_errno(err, errno, "cannot open %s", p->name);
+    fd = vivi_fd_above_stdio(fd, err);
+    return fd < 0 ? fd : lend(a, p, "", fd, p->child_fd, err);
+}
+
+static int apply_port(struct apply *a, const struct vivi_port *p, viv_error *err)
+{
+    switch (p->kind) {
+    case VIVI_PORT_LISTEN: return apply_listen(a, p, err);
+    case VIVI_PORT_FIFO_OUT:
+    case VIVI_PORT_FIFO_IN: return apply_fifo(a, p, err);
+    case VIVI_PORT_APPEND: return apply_append(a, p, err);
+    }
+    return 0;
+}
+
+int vivi_launch_apply(struct vivi_monitor *m, viv_error *err)
+{
+    struct apply a = {.m = m};
+    struct vivi_keeper_spawn s = {.req = ++m->spawn_req,
+                                  .run = m->st.run,
+                                  .role = "vmm",
+                                  .exe = m->plan.exe,
+                                  .argv = m->plan.argv,
+                                  .n_argv = m->plan.n_argv,
+                                  .map = a.map};
+    int r = vivi_vmdir_ensure_run(&m->dir, err);
+
+    for (size_t i = 0; i < m->plan.n_ports && r >= 0; i++)
+        r = apply_port(&a, &m->plan.ports[i], err);
+    if (r < 0)
+        return r;
+    s.n_map = a.n;
+    return vivi_keeper_spawn(&m->keeper, &s, err);
+}
+
+/* ---- the logs of a run ---- */
+
+static void bound_vmm_log(const struct vivi_monitor *m, const char *name)
+{
+    uint64_t size = vivi_log_size(m->dir.fd, name);
+    cleanup_close int fd = -1;
+
+    if (size <= 2 * VMM_LOG_KEPT_BYTES)
+        return;
+    fd = openat(m->dir.fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0)
+        (void)vivi_punch_head(fd, size - VMM_LOG_KEPT_BYTES, NULL); /* where it is possible */
+}
+
+int vivi_launch_streams(struct vivi_monitor *m, viv_error *err)
+{
+    vivi_streams_done(&m->streams);
+    for (size_t i = 0; i < m->plan.n_ports; i++) {
+        const struct vivi_port *p = &m->plan.ports[i];
+        bool fifo = p->kind == VIVI_PORT_FIFO_OUT;
+        struct vivi_stream *s;
+        int r;
+
+        if (!fifo && p->kind != VIVI_PORT_APPEND)
+            continue;
+        s = vivi_stream_add(&m->streams, p->name, fifo ? p->log : p->name);
+        if (!s)
+            return vivi_fail(err, VIV_E_INTERNAL, "a plan with more than %d logs",
+                             VIVI_STREAMS_MAX);
+        if (!fifo)
+            bound_vmm_log(m, p->name);
+        s->fifo = fifo;
+        s->to_driver = fifo && p->to_driver;
+        s->limit_bytes = p->log_limit_bytes;
+        r = vivi_stream_open(s, m->dir.fd, err);
+        if (r < 0)
+            return r;
+        s->start = s->taken = s->size;
+    }
+    return 0;
+}
+
+/* ---- afterwards ---- */
+
+static void drop(struct vivi_monitor *m, const char *name, const char *suffix)
+{
+    char text[VIVI_KEEPER_NAME_MAX];
+
+    (void)snprintf(text, sizeof(text), "%s%s", name, suffix);
+    (void)vivi_keeper_drop(&m->keeper, text, NULL); /* the keeper's death is told elsewhere */
+}
+
+void vivi_launch_spawned(struct vivi_monitor *m)
+{
+    for (size_t i = 0; i < m->plan.n_ports; i++) {
+        const struct vivi_port *p = &m->plan.ports[i];
+        bool fifo = p->kind == VIVI_PORT_FIFO_OUT || p->kind == VIVI_PORT_FIFO_IN;
+
+        if (!fifo)
+            drop(m, p->name, "");
+        if (fifo && p->child_fd >= 0)
+            drop(m, p->name, ".vmm");
+        if (fifo && p->child_fd_rw >= 0)
+            drop(m, p->name, ".rw");
+    }
+}
+
+void vivi_launch_clean(struct vivi_monitor *m)
+{
+    const json_t *ports = json_object_get(m->running, "ports");
+    char path[512];
+
+    for (size_t i = 0; i < m->streams.n; i++) {
+        const struct vivi_stream *s = &m->streams.items[i];
+
+        if (!s->fifo) {
+            bound_vmm_log(m, s->log);
+            continue;
+        }
+        drop(m, s->name, "");
+        vivi_fds_drop(&m->fds, s->name);
+    }
+    for (size_t i = 0; i < json_array_size(ports); i++) {
+        const char *name = json_string_value(json_array_get(ports, i));
+
+        if (name && path_of(m, name, path, NULL) == 0)
+            (void)unlink(path);
+    }
+    vivi_plan_done(&m->plan);
+    free(m->input_path);
+    m->input_path = NULL;
+}
