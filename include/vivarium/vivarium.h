@@ -3,12 +3,17 @@
  *
  * One header, opaque handles, no callbacks, no varargs, no structs by value. C11 and C++17.
  *
- * Results are 0 (or a count ≥ 0), or a negated viv_code, the same number on every system. Parameters come in this
- * order: inputs, ret_ (untouched on failure), err (NULL is allowed). Strings are UTF-8. Descriptors are close-on-exec.
+ * Results are 0 (or a count ≥ 0), or a negated viv_code, the same number on every system.
+ * Parameters come in this order: inputs, ret_ (untouched on failure), err (NULL is allowed).
+ * Strings are UTF-8. Descriptors are close-on-exec.
  *
- * Threads: one thread at a time per viv and everything made from it; separate vivs are independent. The library makes no threads, installs no
- * signal handler, prints nothing, never exits, and its children are never waitable by the caller. After fork() the child may only call the
- * _close and _free functions; nothing survives exec.
+ * Threads: one thread at a time per viv and everything made from it; separate vivs are independent.
+ * The library makes no threads, installs no signal handler, prints nothing, never exits, and its
+ * children are never waitable by the caller. After fork() the child may only call the _close and
+ * _free functions; nothing survives exec.
+ *
+ * Handles made from a viv must be freed before viv_close, but for operations, records, lists,
+ * configurations and options, which may be freed at any time.
  */
 #ifndef VIVARIUM_H
 #define VIVARIUM_H
@@ -26,13 +31,15 @@ extern "C" {
 #define VIV_API
 #endif
 
-typedef struct viv viv;               /* one state root */
-typedef struct viv_vm viv_vm;         /* pinned to a uuid: after rm and create of the same name it answers NOT_FOUND */
+typedef struct viv viv; /* one state root */
+typedef struct viv_vm
+    viv_vm; /* pinned to a uuid: after rm and create of the same name it answers NOT_FOUND */
 typedef struct viv_config viv_config; /* a configuration: mutable; setting does no I/O */
 typedef struct viv_opts viv_opts;     /* options of one verb */
 typedef struct viv_op viv_op;         /* a verb in flight; finishes exactly once */
-typedef struct viv_rec viv_rec;       /* immutable: VM, event, capability row, problem, result; same paths as -o json */
-typedef struct viv_list viv_list;     /* of viv_rec, taken at one instant */
+typedef struct viv_rec
+    viv_rec; /* immutable: VM, event, capability row, problem, result; same paths as -o json */
+typedef struct viv_list viv_list; /* of viv_rec, taken at one instant */
 
 /* Only grows; a code you do not know means INTERNAL. */
 typedef enum {
@@ -56,128 +63,219 @@ typedef enum {
 #define VIV_ERR_RETRY     1u /* the same call may succeed later without any change */
 #define VIV_ERR_TRUNCATED 2u /* message was longer than the field */
 
-/* The caller's; fixed size for the life of soname 1; no allocation. Set size to sizeof(viv_error), the rest to 0 (VIV_ERROR_INIT). */
+/*
+ * The caller's; fixed size for the life of soname 1; no allocation. Set size to sizeof(viv_error),
+ * the rest to 0 (VIV_ERROR_INIT). After a success its contents mean nothing.
+ */
 typedef struct viv_error {
     uint32_t size;
     int32_t code;      /* viv_code, 0 = none */
     int32_t sys_errno; /* 0 = none */
     uint32_t flags;    /* VIV_ERR_… */
     char vm[64];
-    char field[128];   /* "disks.data.path" */
+    char field[128]; /* "disks.data.path" */
     char message[512];
-    char hint[200];    /* the next thing to try */
+    char hint[200]; /* the next thing to try */
     uint8_t reserved[104];
 } viv_error;
 
 #define VIV_ERROR_INIT {sizeof(viv_error), 0, 0, 0, {0}, {0}, {0}, {0}, {0}}
 
-VIV_API const char *viv_version(void);                 /* "0.1.0" */
-VIV_API const char *viv_code_name(int code);           /* "NOT_FOUND"; sign ignored; unknown → "INTERNAL" */
-VIV_API int viv_code_exit(int code);                   /* the exit status the command line uses for it */
+VIV_API const char *viv_version(void);       /* "0.1.0" */
+VIV_API const char *viv_code_name(int code); /* "NOT_FOUND"; sign ignored; unknown → "INTERNAL" */
+VIV_API int viv_code_exit(int code);         /* the exit status the command line uses for it */
 
-/* ---- a state root ---------------------------------------------------------------------------------- */
+/* ---- a state root ------------------------------------------------------------------------ */
 
 #define VIV_OPEN_CREATE   1u /* make the root if it is missing */
-#define VIV_OPEN_READONLY 2u /* a missing root is an empty one; nothing is written */
+#define VIV_OPEN_READONLY 2u /* a missing root is an empty one; what changes a VM is DENIED */
 
 /*
- * root NULL: $VIV_HOME, else $XDG_STATE_HOME/vivarium or ~/.local/state/vivarium (root: /var/lib/vivarium).
- * Errors: DENIED (owner is not the effective user, or not writable), INVALID (socket paths below it would not fit), IO.
+ * root NULL: $VIV_HOME, else $XDG_STATE_HOME/vivarium or ~/.local/state/vivarium (root:
+ * /var/lib/vivarium). Errors: DENIED (owner is not the effective user, or not writable), NOT_FOUND
+ * (it is missing and neither flag is given), INVALID (socket paths below it would not fit), IO.
  */
 VIV_API int viv_open(const char *root_or_null, uint64_t flags, viv **ret, viv_error *err);
-VIV_API void viv_close(viv *v);             /* NULL ok; ends its operations and subscriptions; stops no VM */
+VIV_API void viv_close(viv *v); /* NULL ok; ends its operations and subscriptions; stops no VM */
 VIV_API const char *viv_root(const viv *v); /* absolute path; borrowed */
 
-VIV_API void viv_wake(viv *v);   /* any thread, signal-safe: a blocking call of v returns CANCELLED */
-VIV_API int viv_fd(viv *v);      /* the same descriptor for the life of v, for poll(2): readable → viv_dispatch */
-VIV_API int64_t viv_timeout_ms(viv *v); /* longest wait before viv_dispatch wants to be called; −1 = none */
+VIV_API void viv_wake(viv *v); /* any thread, signal-safe: a blocking call of v returns CANCELLED */
+VIV_API int viv_fd(
+    viv *v); /* the same descriptor for the life of v, for poll(2): readable → viv_dispatch */
+VIV_API int64_t
+viv_timeout_ms(viv *v); /* longest wait before viv_dispatch wants to be called; −1 = none */
 VIV_API int viv_dispatch(viv *v, viv_error *err); /* never blocks */
 
 #define VIV_EVENTS_ALL UINT64_MAX /* viv_subscribe: every event that is still kept */
-/* Events. filter: NULL or "vm=web,type=state"; after_seq: 0 = from now on, else every event with a greater number that is still kept (VIV_EVENTS_ALL: all of those). One
- * subscription per viv; a second call replaces it. A reader that is too slow gets one "lost" event with the count. */
+/* Events. filter: NULL or "vm=web,type=state"; after_seq: 0 = from now on, else every event with a
+ * greater number that is still kept (VIV_EVENTS_ALL: all of those). One subscription per viv; a
+ * second call replaces it. A reader that is too slow gets one "lost" event with the count. */
 VIV_API int viv_subscribe(viv *v, const char *filter, uint64_t after_seq, viv_error *err);
 VIV_API int viv_next(viv *v, viv_rec **ret_event, viv_error *err); /* 1 an event, 0 none now */
 
-/* ---- configurations -------------------------------------------------------------------------------- */
+/* ---- configurations ---------------------------------------------------------------------- */
 
 VIV_API int viv_config_new(viv_config **ret, viv_error *err);
-/* YAML or JSON. origin (a file name) appears in messages, and paths are relative to its directory (NULL: to the working directory). */
-VIV_API int viv_config_parse(const char *buf, size_t len, const char *origin, viv_config **ret, viv_error *err);
-VIV_API int viv_config_set(viv_config *c, const char *path, const char *value, viv_error *err); /* "nets.n0.mac", "disks.+data.size", "disks.data-" with NULL */
-VIV_API int viv_config_get(const viv_config *c, const char *path, viv_rec **ret, viv_error *err); /* its value as JSON */
+/*
+ * YAML or JSON. origin (a file name) appears in messages, and paths are relative to its directory
+ * (NULL: to the working directory).
+ */
+VIV_API int viv_config_parse(const char *buf, size_t len, const char *origin, viv_config **ret,
+                             viv_error *err);
+/* "nets.n0.mac"; "disks.+data.path" adds; "disks.data-" with NULL removes. */
+VIV_API int viv_config_set(viv_config *c, const char *path, const char *value, viv_error *err);
+/* The value as it was given; path "" of the record is the whole. NOT_FOUND: not given. */
+VIV_API int viv_config_get(const viv_config *c, const char *path, viv_rec **ret, viv_error *err);
 /* Fills what is not set from a lower layer (a profile, an image's partial configuration). */
 VIV_API int viv_config_merge_under(viv_config *c, const viv_config *lower, viv_error *err);
 VIV_API int viv_config_show(const viv_config *c, viv_rec **ret, viv_error *err);
-/* All problems at once, as records {field, message, code, hint}; an empty list means that a create would be accepted. */
+/*
+ * All problems at once, as records {field, message, code, hint}; an empty list means that a create
+ * would be accepted.
+ */
 VIV_API int viv_config_check(viv *v, const viv_config *c, viv_list **ret_problems, viv_error *err);
-/* What a start would do: argv, files, descriptors, request bodies. */
+/*
+ * What a start would do: {driver, accel, accel_reason, accel_fix, problems, plan, config}. plan:
+ * argv, files, descriptors, request bodies; null when there are problems.
+ */
 VIV_API int viv_config_plan(viv *v, const viv_config *c, viv_rec **ret, viv_error *err);
 VIV_API void viv_config_free(viv_config *c);
 
-/* ---- machines -------------------------------------------------------------------------------------- */
+/* ---- machines ---------------------------------------------------------------------------- */
 
-/* A VM of that name and the same configuration is success; another configuration is EXISTS. ret_changed: 1 made now, 0 was there (may be NULL). */
-VIV_API int viv_create(viv *v, const viv_config *c, uint64_t flags, viv_vm **ret, int *ret_changed, viv_error *err);
-VIV_API int viv_lookup(viv *v, const char *name_or_uuid, viv_vm **ret, viv_error *err); /* a name, or ≥ 8 leading characters of a uuid */
+/*
+ * A VM of that name and the same configuration is success; another configuration is EXISTS; the
+ * first problem of the configuration is the error. flags: 0. ret and ret_changed (1 made now, 0 was
+ * there) may be NULL.
+ */
+VIV_API int viv_create(viv *v, const viv_config *c, uint64_t flags, viv_vm **ret, int *ret_changed,
+                       viv_error *err);
+/* A name, or ≥ 8 leading characters of a uuid. INVALID: of more than one VM's uuid. */
+VIV_API int viv_lookup(viv *v, const char *name_or_uuid, viv_vm **ret, viv_error *err);
 VIV_API void viv_vm_free(viv_vm *m);
 VIV_API const char *viv_vm_name(const viv_vm *m); /* borrowed */
 VIV_API const char *viv_vm_uuid(const viv_vm *m);
 
-/* filter: NULL, or "state=ready,labels.job=42". Broken ones are in it, with state "broken" and the reason. */
+/*
+ * filter: NULL, or "state=ready,labels.job=42" (keys name, state, driver, labels.KEY; all must
+ * hold; "ready" is a running VM that is ready). Records, sorted by name: name, uuid, state,
+ * ready{proof,at,after_ms}, ip, ip_reachable, reason{code,text}, cpus, memory_bytes, driver, accel,
+ * labels, run, boot, restarts, created_at, started_at, next_start_at,
+ * vmm{pid,start_time,version,path}; what is absent is null. Broken ones are in it, with state
+ * "broken" and the reason.
+ */
 VIV_API int viv_ls(viv *v, const char *filter, viv_list **ret, viv_error *err);
+/* Rows {driver, capability, kind, text, ok, reason}. */
 VIV_API int viv_caps(viv *v, const char *driver_or_null, viv_list **ret, viv_error *err);
-VIV_API int viv_doctor(viv *v, viv_list **ret, viv_error *err); /* rows {check, ok, message, hint} */
-VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err); /* what `viv inspect -o json` prints */
+VIV_API int viv_doctor(viv *v, viv_list **ret,
+                       viv_error *err); /* rows {check, ok, message, hint} */
+VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret,
+                        viv_error *err); /* what `viv inspect -o json` prints */
 
 /*
- * Verbs. ret_op NULL: blocks until done or the deadline. Otherwise returns at once, *ret_op is in flight and its end makes viv_fd readable.
- * Either ret may be NULL. A refused verb makes no operation. Results are records: {"changed":…, "state":…, "rung":…, …}.
- * Options (viv_opts): start: wait ("running" default, "ready"), timeout_ms, ready_timeout_ms, remove_when_ended, foreground_fd (see docs);
- * stop: timeout_ms (0 = kill), kill (bool, default true); kill: force; reboot: hard; remove: force; wait: until ("ready", "exit", or a state), timeout_ms.
+ * Verbs. ret_op NULL: blocks until done or the deadline. Otherwise returns at once, *ret_op is in
+ * flight and its end makes viv_fd readable. Either ret may be NULL. A refused verb makes no
+ * operation. Results are records: {"changed":…, "state":…, "ready":…, "ip":…, "reason":…, "rung":…,
+ * …}.
+ *
+ * Options (viv_opts), times in milliseconds, −1 = none:
+ *   start:  wait ("running" default, "ready"), timeout_ms (until running, 30000), ready_timeout_ms
+ * (the configuration's, three times as much when emulated), remove_when_ended, foreground_fd (the
+ *           read end of a pipe: when its other end is closed, the VM is stopped; duplicated)
+ *   stop:   timeout_ms (the configuration's; 0 = kill), kill (default 1; 0 = give up with TIMEOUT)
+ *   kill:   timeout_ms (5000), force
+ *   pause, resume: timeout_ms (10000)
+ *   reboot: hard, timeout_ms
+ *   remove: force (also a running one)
+ *   wait:   until ("ready" default, "exit", or a state), timeout_ms (none)
+ * TIMEOUT ends the waiting only; the message says what goes on.
  */
-VIV_API int viv_vm_start(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
-VIV_API int viv_vm_stop(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
-VIV_API int viv_vm_kill(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
-VIV_API int viv_vm_reboot(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
-VIV_API int viv_vm_pause(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
-VIV_API int viv_vm_resume(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
-VIV_API int viv_vm_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
-VIV_API int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
+VIV_API int viv_vm_start(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                         viv_error *err);
+VIV_API int viv_vm_stop(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                        viv_error *err);
+VIV_API int viv_vm_kill(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                        viv_error *err);
+VIV_API int viv_vm_reboot(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                          viv_error *err);
+VIV_API int viv_vm_pause(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                         viv_error *err);
+VIV_API int viv_vm_resume(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                          viv_error *err);
+VIV_API int viv_vm_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                          viv_error *err);
+VIV_API int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                        viv_error *err);
 
 #define VIV_CONSOLE_STEAL    1u /* take the writer's place */
 #define VIV_CONSOLE_READONLY 2u
-/* A stream socket: reads are the guest's output from now on, writes go to the guest. End of file when the VM ends or the monitor is replaced: call again. ret_writer (may be NULL): 1 this is the writer, 0 read-only. */
+/*
+ * A stream socket: reads are the guest's output from now on, writes go to the guest. End of file
+ * when the VM ends or the monitor is replaced: call again. ret_writer (may be NULL): 1 this is the
+ * writer, 0 read-only, because another one writes.
+ */
 VIV_API int viv_vm_console(viv_vm *m, uint64_t flags, int *ret_fd, int *ret_writer, viv_error *err);
 
-/* Logs. which: "serial", "vmm", "monitor". A read-only descriptor of the log file (offsets are true for ever; a bounded log has a hole at its head), and the offsets
- * where kept data starts and where boot `boot` begins (0 = first of this run, −1 = the last). */
-VIV_API int viv_vm_log_open(viv_vm *m, const char *which, int *ret_fd, uint64_t *ret_start, viv_error *err);
-VIV_API int viv_vm_log_boot(viv_vm *m, int64_t boot, uint64_t *ret_from, uint64_t *ret_to, viv_error *err);
-/* Blocks until the serial log is longer than offset (1), the VM has ended and nothing more will come (0), or timeout (−VIV_E_TIMEOUT). */
+/*
+ * Logs. which: "serial", "vmm", "monitor". A read-only descriptor of the log file (offsets are true
+ * for ever; a bounded log has a hole at its head), and the offset where kept data starts (may be
+ * NULL).
+ */
+VIV_API int viv_vm_log_open(viv_vm *m, const char *which, int *ret_fd, uint64_t *ret_start,
+                            viv_error *err);
+/*
+ * Where boot begins and ends in the serial log. boot: 0 = the first of this run, −1 = the last, −2
+ * the one before …, else its number. *ret_to is UINT64_MAX for the last one.
+ */
+VIV_API int viv_vm_log_boot(viv_vm *m, int64_t boot, uint64_t *ret_from, uint64_t *ret_to,
+                            viv_error *err);
+/*
+ * Blocks until the serial log is longer than offset (1), the VM has ended and nothing more will
+ * come (0), or timeout (−VIV_E_TIMEOUT; −1 = none).
+ */
 VIV_API int viv_vm_log_wait(viv_vm *m, uint64_t offset, int64_t timeout_ms, viv_error *err);
 
-/* ---- operations ------------------------------------------------------------------------------------ */
+/* ---- operations -------------------------------------------------------------------------- */
 
 VIV_API int viv_op_done(const viv_op *op); /* 1 finished */
-VIV_API int viv_op_wait(viv_op *op, int64_t timeout_ms, viv_rec **ret_result, viv_error *err); /* TIMEOUT: the operation goes on */
-VIV_API int viv_op_progress(viv_op *op, uint64_t *ret_done, uint64_t *ret_total);
-VIV_API int viv_op_cancel(viv_op *op, viv_error *err); /* ends the waiting, not what the monitor does */
+/*
+ * Blocks until it is finished (−1: without limit) and tells its outcome, as often as it is asked.
+ * TIMEOUT, CANCELLED (viv_wake): the operation goes on; viv_op_done tells such a TIMEOUT from the
+ * operation's own.
+ */
+VIV_API int viv_op_wait(viv_op *op, int64_t timeout_ms, viv_rec **ret_result, viv_error *err);
+VIV_API int viv_op_progress(viv_op *op, uint64_t *ret_done,
+                            uint64_t *ret_total); /* NOT_FOUND: none */
+/*
+ * The last thing that was told besides the outcome: at a ready TIMEOUT
+ * {"serial_tail":[…],"step":…}. NOT_FOUND: nothing.
+ */
+VIV_API int viv_op_note(const viv_op *op, viv_rec **ret, viv_error *err);
+/* Ends the waiting, not what the monitor does: the operation is finished with CANCELLED. */
+VIV_API int viv_op_cancel(viv_op *op, viv_error *err);
 VIV_API void viv_op_free(viv_op *op); /* NULL ok; an operation in flight goes on unobserved */
 
+/* Options: an unknown key or another type is INVALID here, a key that a verb does not have there.
+ */
 VIV_API int viv_opts_new(viv_opts **ret, viv_error *err);
 VIV_API int viv_opts_set_str(viv_opts *o, const char *key, const char *value, viv_error *err);
 VIV_API int viv_opts_set_i64(viv_opts *o, const char *key, int64_t value, viv_error *err);
 VIV_API int viv_opts_set_bool(viv_opts *o, const char *key, int value, viv_error *err);
 VIV_API void viv_opts_free(viv_opts *o);
 
-/* ---- records --------------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------- */
 
-VIV_API const char *viv_rec_str(const viv_rec *r, const char *path); /* "ready.proof"; borrowed until viv_rec_free; NULL = absent or not a string */
-VIV_API int viv_rec_i64(const viv_rec *r, const char *path, int64_t *ret); /* booleans are 0 and 1; NOT_FOUND, INVALID (other type) */
+/*
+ * By path: "ready.proof", "config.nets.n0.mac" (elements of lists by id or position); "" is the
+ * whole. Strings are borrowed until viv_rec_free; NULL = absent or not a string.
+ */
+VIV_API const char *viv_rec_str(const viv_rec *r, const char *path);
+/* Booleans are 0 and 1; NOT_FOUND, INVALID (other type). */
+VIV_API int viv_rec_i64(const viv_rec *r, const char *path, int64_t *ret);
 VIV_API int viv_rec_bool(const viv_rec *r, const char *path, int *ret);
 VIV_API int viv_rec_is_null(const viv_rec *r, const char *path); /* 1: null or absent */
-VIV_API const char *viv_rec_json(const viv_rec *r); /* compact JSON text; borrowed; NULL out of memory */
+VIV_API const char *viv_rec_json(
+    const viv_rec *r); /* compact JSON text; borrowed; NULL out of memory */
 VIV_API void viv_rec_free(viv_rec *r);
 
 VIV_API size_t viv_list_len(const viv_list *l);

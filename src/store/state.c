@@ -10,7 +10,9 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define READ_MAX_BYTES (16u << 10) /* of state.json with unknown fields */
 
@@ -59,6 +61,7 @@ static const struct field fields[] = {
     FIELD("scan_offset", F_U64, scan_offset),
     FIELD("events_offset", F_U64, events_offset),
     FIELD("backoff_ms", F_I64, backoff_ms),
+    FIELD("monitor_version", F_STR, monitor_version),
     FIELD("config_stamp", F_STR, config_stamp),
 };
 
@@ -185,6 +188,8 @@ int vivi_state_write(int vm_fd, const struct vivi_state *s, enum vivi_durability
     if (r < 0)
         return r;
     own.extra = NULL;
+    if (own.monitor.pid == getpid())
+        (void)snprintf(own.monitor_version, sizeof(own.monitor_version), "%s", VIV_VERSION);
     len = fit(&own);
     if (len == 0)
         return vivi_fail_oom(err);

@@ -1,0 +1,269 @@
+/* What this host allows, and whether anything is in the way; see vivarium.h. */
+#include "manager/manager.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "driver/helper.h"
+
+/* Why not. row: what a driver's column says when the platform can never have it. */
+static const char *no_reason(const struct vivi_driver *d, const struct vivi_probe *p,
+                             enum vivi_cap cap)
+{
+    const struct vivi_cap_row *row = &vivi_cap_rows[cap];
+    const char *never = d->kind == VIVI_DRIVER_QEMU               ? row->qemu_none
+                        : d->kind == VIVI_DRIVER_VZ               ? row->vz_none
+                        : d->kind == VIVI_DRIVER_CLOUD_HYPERVISOR ? row->ch_none
+                                                                  : NULL;
+
+    if (never)
+        return never;
+    if (!vivi_caps_has(&d->caps, cap))
+        return "planned";
+    return p->usable ? "this host does not allow it" : p->reason;
+}
+
+static const char *kind_word(enum vivi_cap_kind kind)
+{
+    switch (kind) {
+    case VIVI_CAP_SLOT: return "slot";
+    case VIVI_CAP_FIELD: return "field";
+    case VIVI_CAP_SERVICE: return "service";
+    }
+    return "slot";
+}
+
+static int add_driver(viv *v, const struct vivi_driver *d, viv_list *l, viv_error *err)
+{
+    struct vivi_probe p = {.usable = false};
+    int r = d->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, err);
+
+    for (unsigned i = 0; r == 0 && i < VIVI_CAP_COUNT_; i++) {
+        enum vivi_cap cap = (enum vivi_cap)i;
+        bool ok = p.usable && vivi_caps_has(&p.caps, cap);
+
+        r = vivi_list_add(l,
+                          json_pack("{s:s,s:s,s:s,s:s,s:b,s:o}", "driver", d->name, "capability",
+                                    vivi_cap_rows[i].word, "kind", kind_word(vivi_cap_rows[i].kind),
+                                    "text", vivi_cap_rows[i].text, "ok", (int)ok, "reason",
+                                    ok ? json_null() : vivi_json_str(no_reason(d, &p, cap))),
+                          err);
+    }
+    return r;
+}
+
+static int no_driver(const char *name, viv_error *err)
+{
+    enum vivi_driver_kind kind;
+    char reason[200];
+    const char *names[16];
+    const char *near;
+    size_t n;
+    const struct vivi_driver *const *all = vivi_drivers(&n);
+
+    if (vivi_driver_parse(name, &kind) == 0 && kind != VIVI_DRIVER_AUTO)
+        return vivi_driver_resolve(kind, NULL, &kind, reason, err); /* says why it is not built */
+    for (size_t i = 0; i < n && i < ARRAY_SIZE(names); i++)
+        names[i] = all[i]->name;
+    near = vivi_nearest(name, names, n < ARRAY_SIZE(names) ? n : ARRAY_SIZE(names));
+    (void)vivi_fail(err, VIV_E_NOT_FOUND, "\"%s\" is not a driver", name);
+    if (near)
+        vivi_hint(err, "did you mean \"%s\"?", near);
+    return -VIV_E_NOT_FOUND;
+}
+
+int viv_caps(viv *v, const char *driver_or_null, viv_list **ret, viv_error *err)
+{
+    cleanup_viv_list viv_list *l = NULL;
+    size_t n;
+    const struct vivi_driver *const *all = vivi_drivers(&n);
+    int r;
+
+    if (driver_or_null && !vivi_driver_find(driver_or_null))
+        return no_driver(driver_or_null, err);
+    r = vivi_list_new(&l, err);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        if (!driver_or_null || strcmp(all[i]->name, driver_or_null) == 0)
+            r = add_driver(v, all[i], l, err);
+    if (r < 0)
+        return r;
+    *ret = take_ptr(l);
+    return 0;
+}
+
+/* ---- doctor ---- */
+
+#define FEW_DESCRIPTORS 1024
+#define LITTLE_MEMORY   (UINT64_C(512) << 20)
+
+struct row {
+    const char *check;
+    bool ok;
+    char message[512], hint[300];
+};
+
+static int add(viv_list *l, const struct row *r, viv_error *err)
+{
+    return vivi_list_add(l,
+                         json_pack("{s:s,s:b,s:o,s:o}", "check", r->check, "ok", (int)r->ok,
+                                   "message", vivi_json_str(r->message), "hint",
+                                   vivi_json_str_or_null(r->hint)),
+                         err);
+}
+
+static void check_root(const viv *v, struct row *r)
+{
+    r->check = "state root";
+    r->ok = true; /* owner and access were looked at when it was opened */
+    if (v->root.fd < 0) {
+        (void)snprintf(r->message, sizeof(r->message), "%s: not there yet, made by the first VM",
+                       v->root.path);
+        return;
+    }
+    r->ok = access(v->root.path, W_OK) == 0;
+    (void)snprintf(r->message, sizeof(r->message), "%s%s", v->root.path,
+                   r->ok ? "" : ": not writable");
+    if (!r->ok)
+        (void)snprintf(r->hint, sizeof(r->hint), "name another root by VIV_HOME");
+}
+
+/* That they fit is looked at when the root is opened; here stands how much room there is. */
+static void check_sockets(const viv *v, struct row *r)
+{
+    size_t len = strlen(v->root.run) + sizeof("/12345678/control.sock") - 1;
+
+    r->check = "sockets";
+    r->ok = len < VIVI_SUN_PATH_MAX;
+    (void)snprintf(r->message, sizeof(r->message), "%s: paths of %zu bytes, at most %d",
+                   v->root.run, len, VIVI_SUN_PATH_MAX - 1);
+}
+
+static void check_driver(viv *v, struct row *r)
+{
+    const struct vivi_driver *d = vivi_driver_get(VIVI_DRIVER_QEMU);
+    struct vivi_probe p = {.usable = false};
+
+    r->check = "qemu";
+    if (!d || d->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, NULL) < 0) {
+        (void)snprintf(r->message, sizeof(r->message), "this build has no qemu driver");
+        return;
+    }
+    r->ok = p.usable;
+    (void)snprintf(r->message, sizeof(r->message), "%s%s%s", p.usable ? p.exe : p.reason,
+                   p.usable && p.version[0] ? ", version " : "", p.usable ? p.version : "");
+    if (!p.usable)
+        (void)snprintf(r->hint, sizeof(r->hint), "%s", p.hint);
+}
+
+static void check_kvm(viv *v, struct row *r)
+{
+    const struct vivi_driver *d = vivi_driver_get(VIVI_DRIVER_QEMU);
+    struct vivi_probe p = {.usable = false};
+
+    r->check = "kvm";
+    if (!d || d->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, NULL) < 0)
+        return;
+    r->ok = p.usable && p.accel == VIVI_ACCEL_KVM;
+    if (r->ok)
+        (void)snprintf(r->message, sizeof(r->message), "usable");
+    else
+        (void)snprintf(r->message, sizeof(r->message), "%s",
+                       p.accel_reason[0] ? p.accel_reason : "no VMM to use it");
+    (void)snprintf(r->hint, sizeof(r->hint), "%s", r->ok ? "" : p.accel_fix);
+}
+
+static void check_helpers(struct row *r)
+{
+    static const char *const names[] = {"viv-keeper", "viv-monitor", "viv-fake"};
+    char path[PATH_MAX];
+    viv_error err = VIV_ERROR_INIT;
+
+    r->check = "helpers";
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (vivi_helper_path(names[i], path, sizeof(path), &err) < 0) {
+            (void)snprintf(r->message, sizeof(r->message), "%.299s", err.message);
+            (void)snprintf(r->hint, sizeof(r->hint), "%s", err.hint);
+            return;
+        }
+    }
+    r->ok = true;
+    *strrchr(path, '/') = '\0';
+    (void)snprintf(r->message, sizeof(r->message), "%.299s", path);
+}
+
+static void check_memory(struct row *r)
+{
+    long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    uint64_t bytes = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+
+    r->check = "memory";
+    r->ok = bytes >= LITTLE_MEMORY;
+    (void)snprintf(r->message, sizeof(r->message), "%" PRIu64 " MiB free", bytes >> 20);
+    if (!r->ok)
+        (void)snprintf(r->hint, sizeof(r->hint), "a guest has 512 MiB unless told otherwise");
+}
+
+static void check_descriptors(struct row *r)
+{
+    struct rlimit limit;
+
+    r->check = "descriptors";
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    r->ok = limit.rlim_cur >= FEW_DESCRIPTORS;
+    (void)snprintf(r->message, sizeof(r->message), "at most %llu open files",
+                   (unsigned long long)limit.rlim_cur);
+    if (!r->ok)
+        (void)snprintf(r->hint, sizeof(r->hint), "ulimit -n %d", FEW_DESCRIPTORS);
+}
+
+/* The first of the places where images may be that is there. */
+static void check_images(const viv *v, struct row *r)
+{
+    const char *extra = getenv("VIV_IMAGES");
+    char cached[PATH_MAX] = "";
+    const char *dirs[3] = {extra, VIV_DATADIR "/images", cached};
+
+    r->check = "images";
+    if (v->cache_dir)
+        (void)snprintf(cached, sizeof(cached), "%s/images", v->cache_dir);
+    for (size_t i = 0; i < ARRAY_SIZE(dirs) && !r->ok; i++) {
+        r->ok = dirs[i] && dirs[i][0] && access(dirs[i], R_OK | X_OK) == 0;
+        if (r->ok)
+            (void)snprintf(r->message, sizeof(r->message), "%.299s", dirs[i]);
+    }
+    if (!r->ok) {
+        (void)snprintf(r->message, sizeof(r->message), "no directory of images (%.250s)", cached);
+        (void)snprintf(r->hint, sizeof(r->hint), "viv run demo makes the first one");
+        r->ok = true; /* none are needed */
+    }
+}
+
+int viv_doctor(viv *v, viv_list **ret, viv_error *err)
+{
+    cleanup_viv_list viv_list *l = NULL;
+    struct row rows[8] = {{.ok = false}};
+    int r = vivi_list_new(&l, err);
+
+    check_root(v, &rows[0]);
+    check_sockets(v, &rows[1]);
+    check_kvm(v, &rows[2]);
+    check_driver(v, &rows[3]);
+    check_helpers(&rows[4]);
+    check_memory(&rows[5]);
+    check_descriptors(&rows[6]);
+    check_images(v, &rows[7]);
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rows); i++)
+        r = add(l, &rows[i], err);
+    if (r < 0)
+        return r;
+    *ret = take_ptr(l);
+    return 0;
+}

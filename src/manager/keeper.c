@@ -1,0 +1,162 @@
+/*
+ * Starting a keeper for a VM that has none. It is nobody's child and inherits only its status pipe
+ * and, as stderr, the VM's monitor.log; its one line says whether it got the lock. It is read from
+ * the loop, so no caller ever waits for it.
+ */
+#include "manager/manager.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/spawn.h"
+
+#define KEEPER_EXE  "viv-keeper"
+#define MONITOR_EXE "viv-monitor"
+#define STATUS_FD   3
+#define LOG_FILE    "monitor.log"
+
+void vivi_keeper_forget(struct viv_op *op)
+{
+    if (op->status_fd < 0)
+        return;
+    if (op->v)
+        vivi_poll_del(&op->v->poll, op->status_fd);
+    vivi_close(&op->status_fd);
+    op->status_len = 0;
+}
+
+/* "error <errno> <text>" */
+static void said_error(struct viv_op *op, char *text)
+{
+    viv_error err = VIV_ERROR_INIT;
+    char *rest = NULL;
+    long e = strtol(text, &rest, 10);
+
+    while (*rest == ' ')
+        rest++;
+    if (e > 0 && e < 4096)
+        (void)vivi_fail_errno(&err, (int)e, "%s", *rest ? rest : KEEPER_EXE);
+    else
+        (void)vivi_fail(&err, VIV_E_IO, "%s", *rest ? rest : KEEPER_EXE);
+    vivi_op_keeper_said(op, VIVI_KEEPER_FAILED, &err);
+}
+
+static void said(struct viv_op *op, char *line)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    if (strncmp(line, "ok ", 3) == 0) {
+        vivi_op_keeper_said(op, VIVI_KEEPER_OK, NULL);
+    } else if (strcmp(line, "busy") == 0) {
+        vivi_op_keeper_said(op, VIVI_KEEPER_BUSY, NULL);
+    } else if (strcmp(line, "gone") == 0) {
+        vivi_op_keeper_said(op, VIVI_KEEPER_GONE, NULL);
+    } else if (strncmp(line, "error ", 6) == 0) {
+        said_error(op, line + 6);
+    } else {
+        (void)vivi_fail(&err, VIV_E_PROTOCOL, KEEPER_EXE " said \"%.60s\"", line);
+        vivi_op_keeper_said(op, VIVI_KEEPER_FAILED, &err);
+    }
+}
+
+static void said_nothing(struct viv_op *op)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    (void)vivi_fail(&err, VIV_E_INTERNAL, KEEPER_EXE " ended before it said anything");
+    vivi_hint(&err, "viv logs --monitor %s", op->name);
+    vivi_op_keeper_said(op, VIVI_KEEPER_FAILED, &err);
+}
+
+static void on_status(void *arg, unsigned events)
+{
+    struct viv_op *op = arg;
+    char line[sizeof(op->status)];
+    size_t room = sizeof(op->status) - 1 - op->status_len;
+    ssize_t n = room > 0 ? read(op->status_fd, op->status + op->status_len, room) : 0;
+    char *nl;
+
+    (void)events;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        said_nothing(op);
+        return;
+    }
+    op->status_len += (size_t)n;
+    nl = memchr(op->status, '\n', op->status_len);
+    if (!nl)
+        return;
+    *nl = '\0';
+    (void)snprintf(line, sizeof(line), "%s", op->status); /* op may be gone soon */
+    said(op, line);
+}
+
+struct start {
+    char keeper[PATH_MAX], monitor[PATH_MAX];
+    int log_fd, status[2];
+};
+
+static int open_channels(const struct vivi_vmdir *d, struct start *s, viv_error *err)
+{
+    int r = openat(d->fd, LOG_FILE, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (r < 0)
+        return vivi_fail_errno(err, errno, "cannot open %s/" LOG_FILE, d->path);
+    s->log_fd = vivi_fd_above_stdio(r, err);
+    if (s->log_fd < 0)
+        return s->log_fd;
+    r = vivi_pipe(s->status, err);
+    return r < 0 ? r : vivi_fd_nonblock(s->status[0], true, err);
+}
+
+static int spawn(const struct vivi_vmdir *d, const struct start *s, viv_error *err)
+{
+    const struct vivi_fd_map map[] = {{s->log_fd, STDERR_FILENO}, {s->status[1], STATUS_FD}};
+    const char *const args[] = {s->keeper,   "--vm-dir", d->path,    "--run-dir", d->run_dir,
+                                "--monitor", s->monitor, "--status", "3",         NULL};
+    struct vivi_spawn how = {.path = s->keeper, .n_map = ARRAY_SIZE(map), .map = map};
+    char *argv[ARRAY_SIZE(args)];
+    struct vivi_proc_id id;
+    int r;
+
+    for (size_t i = 0; i < ARRAY_SIZE(args); i++)
+        argv[i] = (char *)(uintptr_t)args[i]; /* exec(2) does not write to them */
+    how.argv = argv;
+    r = vivi_spawn_detached(&how, &id, err);
+    return r < 0 ? vivi_wrap(err, r, "cannot start %s", s->keeper) : 0;
+}
+
+int vivi_keeper_start(struct viv_op *op, const struct vivi_vmdir *d, viv_error *err)
+{
+    struct start s = {.log_fd = -1, .status = {-1, -1}};
+    int r = vivi_helper_path(KEEPER_EXE, s.keeper, sizeof(s.keeper), err);
+
+    if (r == 0)
+        r = vivi_helper_path(MONITOR_EXE, s.monitor, sizeof(s.monitor), err);
+    if (r == 0)
+        r = vivi_vmdir_ensure_run(d, err);
+    if (r == 0)
+        r = open_channels(d, &s, err);
+    if (r == 0)
+        r = spawn(d, &s, err);
+    if (r == 0) {
+        op->status_source = (struct vivi_source){on_status, op};
+        r = vivi_poll_add(&op->v->poll, s.status[0], VIVI_POLL_READ, &op->status_source, err);
+    }
+    if (r == 0) {
+        op->status_fd = take_fd(&s.status[0]);
+        op->status_len = 0;
+        op->phase = VIVI_PH_KEEPER;
+    }
+    vivi_close(&s.log_fd);
+    vivi_close(&s.status[0]);
+    vivi_close(&s.status[1]);
+    return r;
+}

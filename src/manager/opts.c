@@ -1,0 +1,134 @@
+/* Options of a verb: a small map with known keys; see vivarium.h. */
+#include "manager/manager.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *key;
+    enum vivi_opt_type type;
+} table[] = {
+    {"wait", VIVI_OPT_STR},          {"until", VIVI_OPT_STR},
+    {"timeout_ms", VIVI_OPT_I64},    {"ready_timeout_ms", VIVI_OPT_I64},
+    {"foreground_fd", VIVI_OPT_I64}, {"remove_when_ended", VIVI_OPT_BOOL},
+    {"kill", VIVI_OPT_BOOL},         {"force", VIVI_OPT_BOOL},
+    {"hard", VIVI_OPT_BOOL},
+};
+
+struct viv_opts {
+    json_t *values;
+};
+
+int viv_opts_new(viv_opts **ret, viv_error *err)
+{
+    viv_opts *o = calloc(1, sizeof(*o));
+
+    if (!o)
+        return vivi_fail_oom(err);
+    o->values = json_object();
+    if (!o->values) {
+        free(o);
+        return vivi_fail_oom(err);
+    }
+    *ret = o;
+    return 0;
+}
+
+void viv_opts_free(viv_opts *o)
+{
+    if (!o)
+        return;
+    json_decref(o->values);
+    free(o);
+}
+
+static int unknown(const char *key, viv_error *err)
+{
+    const char *names[ARRAY_SIZE(table)];
+    const char *near;
+    int r = vivi_fail_field(err, VIV_E_INVALID, key, "unknown option");
+
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+        names[i] = table[i].key;
+    near = vivi_nearest(key, names, ARRAY_SIZE(table));
+    if (near)
+        vivi_hint(err, "did you mean \"%s\"?", near);
+    return r;
+}
+
+static int set(viv_opts *o, const char *key, enum vivi_opt_type type, json_t *value_consume,
+               viv_error *err)
+{
+    static const char *const words[] = {"text", "a number", "true or false"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        if (strcmp(table[i].key, key) != 0)
+            continue;
+        if (table[i].type != type) {
+            json_decref(value_consume);
+            return vivi_fail_field(err, VIV_E_INVALID, key, "is %s", words[table[i].type]);
+        }
+        return json_object_set_new(o->values, key, value_consume) < 0 ? vivi_fail_oom(err) : 0;
+    }
+    json_decref(value_consume);
+    return unknown(key, err);
+}
+
+int viv_opts_set_str(viv_opts *o, const char *key, const char *value, viv_error *err)
+{
+    return set(o, key, VIVI_OPT_STR, vivi_json_str(value), err);
+}
+
+int viv_opts_set_i64(viv_opts *o, const char *key, int64_t value, viv_error *err)
+{
+    return set(o, key, VIVI_OPT_I64, json_integer(value), err);
+}
+
+int viv_opts_set_bool(viv_opts *o, const char *key, int value, viv_error *err)
+{
+    return set(o, key, VIVI_OPT_BOOL, json_boolean(value), err);
+}
+
+const char *vivi_opt_str(const viv_opts *o, const char *key, const char *def)
+{
+    const char *s = o ? json_string_value(json_object_get(o->values, key)) : NULL;
+
+    return s ? s : def;
+}
+
+int64_t vivi_opt_i64(const viv_opts *o, const char *key, int64_t def)
+{
+    const json_t *j = o ? json_object_get(o->values, key) : NULL;
+
+    return j ? (int64_t)json_integer_value(j) : def;
+}
+
+bool vivi_opt_bool(const viv_opts *o, const char *key, bool def)
+{
+    const json_t *j = o ? json_object_get(o->values, key) : NULL;
+
+    return j ? json_is_true(j) : def;
+}
+
+/* Is key one of the words of list? */
+static bool listed(const char *list, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (const char *p = strstr(list, key); p; p = strstr(p + 1, key))
+        if ((p == list || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\0'))
+            return true;
+    return false;
+}
+
+int vivi_opts_only(const viv_opts *o, const char *verb, const char *allowed, viv_error *err)
+{
+    const char *key;
+    json_t *value;
+
+    if (!o)
+        return 0;
+    json_object_foreach(o->values, key, value) if (!listed(allowed, key)) return vivi_fail_field(
+        err, VIV_E_INVALID, key, "is no option of %s", verb);
+    return 0;
+}
