@@ -473,7 +473,7 @@ static int resolve(struct change *c, const json_t *doc, const char *path, viv_er
         memcpy(parent_path, c->path, sizeof(parent_path));
         if (!take_segment(&rest, segment))
             return vivi_fail_unknown(parent, parent_path, rest, err);
-        if (strchr(segment, '*'))
+        if (segment[0] == '\0' || strchr(segment, '*'))
             return vivi_fail_unknown(parent, parent_path, segment, err);
         extend(c, segment, false);
         f = vivi_field_find(c->pattern);

@@ -57,8 +57,8 @@ const char *vivi_nearest(const char *word, const char *const *candidates, size_t
         if (m > WORD_MAX || m > len + DISTANCE_MAX || len > m + DISTANCE_MAX)
             continue;
         d = distance(word, len, candidates[i], m);
-        /* A word that would be replaced as a whole was not mistyped: it is another word. */
-        if (d < best && d < len && d < m) {
+        /* A word of which most would be replaced was not mistyped: it is another word. */
+        if (d < best && 2 * d <= (len > m ? len : m)) {
             best = d;
             found = candidates[i];
         }

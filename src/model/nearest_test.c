@@ -39,6 +39,7 @@ static void another_word_is_not_a_slip(void **state)
     assert_null(nearest(""));
     assert_null(nearest("no")); /* all of "id" would be replaced */
     assert_null(nearest("y"));
+    assert_null(vivi_nearest("tap", (const char *const[]){"nat"}, 1));
     assert_null(vivi_nearest("a", NULL, 0));
     memset(word, 'a', sizeof(word) - 1);
     word[sizeof(word) - 1] = '\0';

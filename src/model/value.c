@@ -61,9 +61,8 @@ static int parse_text(const char *text, size_t max, json_t **ret, viv_error *err
 static int parse_path(const char *text, const char *base_dir, json_t **ret, viv_error *err)
 {
     cleanup_free char *joined = NULL;
-    const char *rest = text;
-    bool bare;
-    int r;
+    const char *rest = text, *slash;
+    size_t size;
 
     if (*text == '\0')
         return vivi_fail(err, VIV_E_INVALID, "must not be empty");
@@ -72,13 +71,15 @@ static int parse_path(const char *text, const char *base_dir, json_t **ret, viv_
     while (strncmp(rest, "./", 2) == 0)
         for (rest += 2; *rest == '/';)
             rest++;
-    bare = *rest == '\0' || strcmp(rest, ".") == 0;
-    r = asprintf(&joined, "%s%s%s", base_dir,
-                 bare || base_dir[strlen(base_dir) - 1] == '/' ? "" : "/", bare ? "" : rest);
-    if (r < 0) {
-        joined = NULL;
+    if (strcmp(rest, ".") == 0)
+        rest++;
+    size = strlen(base_dir);
+    slash = *rest == '\0' || (size > 0 && base_dir[size - 1] == '/') ? "" : "/";
+    size += strlen(rest) + 2;
+    joined = malloc(size);
+    if (!joined)
         return vivi_fail_oom(err);
-    }
+    (void)snprintf(joined, size, "%s%s%s", base_dir, slash, rest);
     return parse_text(joined, PATH_BYTES_MAX, ret, err);
 }
 

@@ -10,7 +10,6 @@
  */
 #include "model/text.h"
 
-#include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,7 +34,8 @@ struct reader {
     size_t nodes, aliases;
     struct anchor anchors[ANCHORS_MAX];
     size_t n_anchors;
-    bool ended; /* the document */
+    bool ended;         /* the document */
+    bool bad_surrogate; /* libyaml stumbled over half a character */
     const char *text;
     size_t len;
     size_t line; /* of the error */
@@ -117,32 +117,21 @@ static bool read_hex4(const char *p, unsigned *ret)
 }
 
 /*
- * JSON writes a character beyond U+FFFF as two escapes, which YAML does not know. In text that is
- * JSON (so that a backslash can only stand in a string) each pair becomes \UXXXXXXXX, which is two
- * bytes shorter and keeps the lines. *ret_copy: the new text, NULL when nothing had to change.
+ * JSON writes a character beyond U+FFFF as two escapes, which YAML refuses. Where libyaml stumbles
+ * over one, each such pair becomes \UXXXXXXXX (two bytes shorter, same lines) for a second attempt.
+ * Returns a copy (of *len bytes), NULL: out of memory.
  */
-static int join_surrogates(struct reader *rd, char **ret_copy, viv_error *err)
+static char *join_surrogates(const char *text, size_t *len)
 {
-    json_t *probe;
-    char *copy;
+    char *copy = malloc(*len + 1);
     size_t out = 0;
 
-    *ret_copy = NULL;
-    if (!memmem(rd->text, rd->len, "\\ud", 3) && !memmem(rd->text, rd->len, "\\uD", 3))
-        return 0;
-    probe = json_loadb(rd->text, rd->len, 0, NULL);
-    if (!probe)
-        return 0; /* not JSON: YAML's own rules; if memory ran out, libyaml will say so */
-    json_decref(probe);
-    copy = malloc(rd->len + 1);
-    if (!copy)
-        return vivi_fail_oom(err);
-    for (size_t i = 0; i < rd->len;) {
-        const char *p = rd->text + i;
-        size_t n = p[0] == '\\' ? 2 : 1;
+    for (size_t i = 0; copy && i < *len;) {
+        const char *p = text + i;
+        size_t n = p[0] == '\\' && i + 1 < *len ? 2 : 1; /* "\\\\u" is a backslash and a u */
         unsigned high, low;
 
-        if (rd->len - i >= 12 && p[0] == '\\' && p[1] == 'u' && read_hex4(p + 2, &high) &&
+        if (*len - i >= 12 && p[0] == '\\' && p[1] == 'u' && read_hex4(p + 2, &high) &&
             high >= 0xd800 && high < 0xdc00 && p[6] == '\\' && p[7] == 'u' &&
             read_hex4(p + 8, &low) && low >= 0xdc00 && low < 0xe000) {
             out += (size_t)snprintf(copy + out, 11, "\\U%08x",
@@ -154,10 +143,9 @@ static int join_surrogates(struct reader *rd, char **ret_copy, viv_error *err)
         out += n;
         i += n;
     }
-    *ret_copy = copy;
-    rd->text = copy;
-    rd->len = out;
-    return 0;
+    if (copy)
+        *len = out;
+    return copy;
 }
 
 /* ---- nodes ---- */
@@ -277,9 +265,10 @@ static int on_scalar(struct reader *rd, const yaml_event_t *e, viv_error *err)
     r = new_node(rd, is_null(e) ? VIVI_NODE_NULL : VIVI_NODE_SCALAR, line, &n, err);
     if (r < 0)
         return r;
-    n->text = strndup((const char *)e->data.scalar.value, len);
+    n->text = malloc(len + 1);
     if (!n->text)
         return vivi_fail_oom(err);
+    memcpy(n->text, e->data.scalar.value, len + 1);
     r = keep_anchor(rd, e->data.scalar.anchor, n, err);
     return r < 0 ? r : place(rd, n, err);
 }
@@ -337,6 +326,7 @@ static int fail_parser(struct reader *rd, viv_error *err)
 
     if (p->error == YAML_MEMORY_ERROR)
         return vivi_fail_oom(err);
+    rd->bad_surrogate = strstr(problem, "invalid Unicode character escape") != NULL;
     rd->line = p->error == YAML_READER_ERROR ? line_of(rd->text, p->problem_offset)
                                              : p->problem_mark.line + 1;
     if (p->problem_mark.index < rd->len && strstr(problem, "cannot start any token")) {
@@ -371,6 +361,21 @@ static int read_events(struct reader *rd, viv_error *err)
     return new_node(rd, VIVI_NODE_NULL, 1, &rd->tree.root, err);
 }
 
+static int read_text(struct reader *rd, viv_error *err)
+{
+    if (rd->len >= 3 && memcmp(rd->text, "\xef\xbb\xbf", 3) == 0) {
+        rd->text += 3; /* a byte order mark is harmless, and some editors insist on it */
+        rd->len -= 3;
+    }
+    if (!yaml_parser_initialize(&rd->parser)) {
+        rd->parser = (yaml_parser_t){0};
+        return vivi_fail_oom(err);
+    }
+    yaml_parser_set_encoding(&rd->parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&rd->parser, (const unsigned char *)rd->text, rd->len);
+    return read_events(rd, err);
+}
+
 int vivi_tree_parse(const char *text, size_t len, struct vivi_tree *ret, size_t *ret_line,
                     viv_error *err)
 {
@@ -381,19 +386,15 @@ int vivi_tree_parse(const char *text, size_t len, struct vivi_tree *ret, size_t 
     *ret_line = 0;
     if (len > VIVI_CONFIG_MAX_BYTES)
         return vivi_fail(err, VIV_E_INVALID, "is larger than 1MiB");
-    if (!yaml_parser_initialize(&rd.parser))
-        return vivi_fail_oom(err);
     r = check_bytes(&rd, err);
     if (r == 0)
-        r = join_surrogates(&rd, &copy, err);
-    if (r == 0) {
-        if (rd.len >= 3 && memcmp(rd.text, "\xef\xbb\xbf", 3) == 0) {
-            rd.text += 3; /* a byte order mark is harmless, and some editors insist on it */
-            rd.len -= 3;
-        }
-        yaml_parser_set_encoding(&rd.parser, YAML_UTF8_ENCODING);
-        yaml_parser_set_input_string(&rd.parser, (const unsigned char *)rd.text, rd.len);
-        r = read_events(&rd, err);
+        r = read_text(&rd, err);
+    if (rd.bad_surrogate) {
+        copy = join_surrogates(text, &len);
+        reader_done(&rd);
+        rd = (struct reader){.text = copy, .len = len};
+        vivi_error_clear(err);
+        r = copy ? read_text(&rd, err) : vivi_fail_oom(err);
     }
     *ret_line = rd.line;
     if (r == 0) {
