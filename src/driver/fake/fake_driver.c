@@ -29,7 +29,7 @@ static int fake_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi
         return 0;
     }
     p.usable = true;
-    (void)snprintf(p.version, sizeof(p.version), "%s", viv_version());
+    (void)snprintf(p.version, sizeof(p.version), "%s", VIVI_VERSION);
     p.caps = vivi_driver_fake.caps;
     *ret = p;
     return 0;

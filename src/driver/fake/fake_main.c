@@ -220,8 +220,8 @@ static void input_readable(struct program *p)
     char text[1024];
     ssize_t n = read(p->input_fd, text, sizeof(text));
 
-    if (n > 0 && p->vmm.script->echo && p->vmm.state == FAKE_RUNNING)
-        (void)fake_out_write(&p->vmm.serial, text, (size_t)n);
+    if (n > 0)
+        fake_guest_input(&p->vmm, text, (size_t)n);
 }
 
 /* ---- the loop ---- */
@@ -236,39 +236,48 @@ static int timeout_of(uint64_t us)
     return us > 60000 ? 60000 : (int)us;
 }
 
+static void fill_polls(const struct program *p, struct pollfd fds[P_COUNT])
+{
+    const struct fake_vmm *v = &p->vmm;
+    int control = p->control_fd >= 0 ? p->control_fd : p->listen_fd;
+
+    fds[P_CONTROL] = (struct pollfd){.fd = v->api_hung ? -1 : control, .events = POLLIN};
+    fds[P_INPUT] = (struct pollfd){.fd = p->input_fd, .events = POLLIN};
+    fds[P_SERIAL] =
+        (struct pollfd){.fd = v->serial.pending.len > 0 ? v->serial.fd : -1, .events = POLLOUT};
+    fds[P_EVENTS] =
+        (struct pollfd){.fd = v->events.pending.len > 0 ? v->events.fd : -1, .events = POLLOUT};
+}
+
+static void handle_polls(struct program *p, const struct pollfd fds[P_COUNT])
+{
+    if (fds[P_SERIAL].revents)
+        fake_out_flush(&p->vmm.serial);
+    if (fds[P_EVENTS].revents)
+        fake_out_flush(&p->vmm.events);
+    if (fds[P_INPUT].revents)
+        input_readable(p);
+    if (fds[P_CONTROL].revents && fds[P_CONTROL].fd == p->control_fd)
+        control_readable(p);
+    else if (fds[P_CONTROL].revents)
+        control_accept(p);
+}
+
 static int loop(struct program *p)
 {
-    struct fake_vmm *v = &p->vmm;
+    struct pollfd fds[P_COUNT];
 
-    while (!v->quit) {
-        uint64_t a = do_delayed(p), b = fake_guest_play(v);
-        struct pollfd fds[P_COUNT] = {
-            [P_CONTROL] = {.fd = p->control_fd >= 0 ? p->control_fd : p->listen_fd,
-                           .events = POLLIN},
-            [P_INPUT] = {.fd = p->input_fd, .events = POLLIN},
-            [P_SERIAL] = {.fd = v->serial.pending.len > 0 ? v->serial.fd : -1, .events = POLLOUT},
-            [P_EVENTS] = {.fd = v->events.pending.len > 0 ? v->events.fd : -1, .events = POLLOUT},
-        };
-        bool controlled = p->control_fd >= 0;
+    for (;;) {
+        uint64_t a = do_delayed(p), b = fake_guest_play(&p->vmm);
 
-        if (v->quit)
-            break;
-        if (v->api_hung)
-            fds[P_CONTROL].fd = -1;
-        if (poll(fds, P_COUNT, timeout_of(a < b ? a : b)) < 0 && errno != EINTR)
+        if (p->vmm.quit)
+            return p->vmm.exit_code;
+        fill_polls(p, fds);
+        if (poll(fds, P_COUNT, timeout_of(a < b ? a : b)) >= 0)
+            handle_polls(p, fds);
+        else if (errno != EINTR)
             return 1;
-        if (fds[P_SERIAL].revents)
-            fake_out_flush(&v->serial);
-        if (fds[P_EVENTS].revents)
-            fake_out_flush(&v->events);
-        if (fds[P_INPUT].revents)
-            input_readable(p);
-        if (fds[P_CONTROL].revents && controlled)
-            control_readable(p);
-        else if (fds[P_CONTROL].revents)
-            control_accept(p);
     }
-    return v->exit_code;
 }
 
 /* ---- start ---- */
@@ -319,6 +328,7 @@ static int run(const struct options *o, const struct fake_script *script)
     v->script = script;
     v->nonce = o->nonce ? o->nonce : "";
     v->button_due_us = NEVER;
+    v->button_ignored = script->ignore_button;
     if (script->refuse) {
         (void)fprintf(stderr, "viv-fake: %s\n",
                       script->refuse_text ? script->refuse_text : "told to refuse");

@@ -133,8 +133,27 @@ static void end(struct fake_vmm *v, const char *reason, const char *text)
 
 void fake_guest_button(struct fake_vmm *v)
 {
-    if (v->state == FAKE_RUNNING && !v->script->ignore_button && v->button_due_us == NEVER)
+    if (v->state == FAKE_RUNNING && !v->button_ignored && v->button_due_us == NEVER)
         v->button_due_us = guest_now_us(v) + v->script->button_after_us;
+}
+
+/* Keys: what is typed commands the guest; all else, or everything with echo, is printed back. */
+void fake_guest_input(struct fake_vmm *v, const char *data, size_t len)
+{
+    for (size_t i = 0; i < len && v->state == FAKE_RUNNING; i++) {
+        char key = v->script->keys ? data[i] : '\0';
+
+        if (key == 'p')
+            end(v, "guest-poweroff", NULL);
+        else if (key == 'r')
+            fake_guest_reset(v);
+        else if (key == 'k')
+            end(v, "guest-panic", NULL);
+        else if (key == 'i')
+            v->button_ignored = true;
+        else if (v->script->keys || v->script->echo)
+            print(v, &data[i], 1);
+    }
 }
 
 /* ---- beats ---- */

@@ -49,6 +49,7 @@ enum switch_id {
     SW_IGNORE_TERM,
     SW_STAMP,
     SW_ECHO,
+    SW_KEYS,
     SW_BUTTON,
     SW_REFUSE_START
 };
@@ -83,6 +84,7 @@ static const struct statement statements[] = {
     {"ignore-term", SWITCH, SW_IGNORE_TERM, 0, 0},
     {"stamp", SWITCH, SW_STAMP, 0, 0},
     {"echo", SWITCH, SW_ECHO, 0, 0},
+    {"keys", SWITCH, SW_KEYS, 0, 0},
     {"button", SWITCH, SW_BUTTON, K_AFTER, K_AFTER},
     {"refuse-start", SWITCH, SW_REFUSE_START, K_TEXT | K_CODE, 0},
 };
@@ -358,6 +360,7 @@ static void set_switch(struct fake_script *s, int id, struct values *v)
     case SW_IGNORE_TERM: s->ignore_term = true; break;
     case SW_STAMP: s->stamp = true; break;
     case SW_ECHO: s->echo = true; break;
+    case SW_KEYS: s->keys = true; break;
     case SW_BUTTON: s->button_after_us = v->beat.after_us; break;
     case SW_REFUSE_START:
         s->refuse = true;

@@ -74,7 +74,7 @@ struct fake_script {
     size_t n_beats;
     struct fake_rule rules[FAKE_MAX_RULES];
     size_t n_rules;
-    bool no_ready, no_banner, ignore_button, ignore_term, stamp, echo, refuse;
+    bool no_ready, no_banner, ignore_button, ignore_term, stamp, echo, keys, refuse;
     uint64_t button_after_us;
     int refuse_code;
     char *refuse_text; /* owned */

@@ -47,6 +47,7 @@ struct fake_vmm {
     char end[300];            /* ENDED: "guest-poweroff" or "guest-panic <text>" */
     struct fake_beat_state beats[FAKE_MAX_BEATS];
     struct fake_out serial, events;
+    bool button_ignored; /* by script or by key */
     bool api_hung, quit;
     int exit_code;
     struct fake_delayed delayed[FAKE_MAX_DELAYED];
@@ -61,5 +62,6 @@ void fake_guest_pause(struct fake_vmm *v);
 void fake_guest_resume(struct fake_vmm *v);
 void fake_guest_reset(struct fake_vmm *v); /* stops at the gate and says so */
 void fake_guest_button(struct fake_vmm *v);
+void fake_guest_input(struct fake_vmm *v, const char *data, size_t len); /* typed on the console */
 /* Plays what is due. Returns host µs until the next beat, UINT64_MAX = none. */
 uint64_t fake_guest_play(struct fake_vmm *v);

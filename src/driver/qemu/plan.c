@@ -59,20 +59,26 @@ static char *escape(const char *s)
     return vivi_buf_take(&out);
 }
 
+static int plan_process(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    int r;
+
+    if ((r = vivi_plan_arg(p, "qemu-system-x86_64")) < 0 ||
+        (r = pair(p, "-name", in->config->name)) < 0 || (r = pair(p, "-uuid", in->uuid)) < 0 ||
+        (r = vivi_plan_arg(p, "-nodefaults")) < 0 ||
+        (r = vivi_plan_arg(p, "-no-user-config")) < 0 || (r = pair(p, "-display", "none")) < 0 ||
+        (r = vivi_plan_arg(p, "-S")) < 0 ||
+        (r = pair(p, "-action", "reboot=shutdown,shutdown=pause,panic=pause")) < 0)
+        return r;
+    return in->facts->probe.sandbox ? pair(p, "-sandbox", QEMU_SANDBOX) : 0;
+}
+
 static int plan_machine(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
     const struct vivi_config *c = in->config;
     bool kvm = in->facts->probe.accel == VIVI_ACCEL_KVM;
     int r;
 
-    if ((r = vivi_plan_arg(p, "qemu-system-x86_64")) < 0 || (r = pair(p, "-name", c->name)) < 0 ||
-        (r = pair(p, "-uuid", in->uuid)) < 0 || (r = vivi_plan_arg(p, "-nodefaults")) < 0 ||
-        (r = vivi_plan_arg(p, "-no-user-config")) < 0 || (r = pair(p, "-display", "none")) < 0 ||
-        (r = vivi_plan_arg(p, "-S")) < 0 ||
-        (r = pair(p, "-action", "reboot=shutdown,shutdown=pause,panic=pause")) < 0)
-        return r;
-    if (in->facts->probe.sandbox && (r = pair(p, "-sandbox", QEMU_SANDBOX)) < 0)
-        return r;
     if ((r = pairf(p, "-machine", "%s,accel=%s,memory-backend=ram0,usb=off,sata=off,smbus=off",
                    qemu_machine(c->machine), kvm ? "kvm" : "tcg")) < 0 ||
         (r = pair(p, "-cpu", kvm ? "host" : "max")) < 0 ||
@@ -242,8 +248,8 @@ int qemu_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error
     if (in->how != VIVI_HOW_BOOT)
         return vivi_fail(err, VIV_E_UNSUPPORTED, "the qemu driver can only boot");
     p.exe = strdup(in->facts->probe.exe);
-    if (!p.exe || plan_machine(in, &p) < 0 || plan_boot(in, &p) < 0 || plan_devices(in, &p) < 0 ||
-        plan_streams(in, &p) < 0 || plan_ports(in, &p) < 0)
+    if (!p.exe || plan_process(in, &p) < 0 || plan_machine(in, &p) < 0 || plan_boot(in, &p) < 0 ||
+        plan_devices(in, &p) < 0 || plan_streams(in, &p) < 0 || plan_ports(in, &p) < 0)
         return vivi_fail_oom(err);
     *ret = p;
     memset(&p, 0, sizeof(p));

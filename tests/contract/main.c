@@ -1,0 +1,75 @@
+/*
+ * The contract suite: contract_test DRIVER [CASE-NUMBER]
+ *
+ * TAP on stdout. A case that a capability of the driver rules out, or that needs a VMM which can be
+ * told to misbehave, is listed as skipped with the reason. A driver that this host cannot run skips
+ * all, unless VIV_TEST_REQUIRE names it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "cases.h"
+
+static bool is_required(const char *name)
+{
+    const char *list = getenv("VIV_TEST_REQUIRE"), *at = list ? strstr(list, name) : NULL;
+
+    return at && (at == list || at[-1] == ',') && strchr(",", at[strlen(name)]);
+}
+
+static bool run_case(const struct vivi_driver *d, const struct vivi_probe *p, size_t i)
+{
+    const struct contract_case *c = &contract_cases[i];
+    static struct world w;
+    int fds = vivi_fd_count();
+
+    if (c->cap >= 0 && !vivi_caps_has(&p->caps, (enum vivi_cap)c->cap)) {
+        printf("ok %zu - %s # SKIP off: no capability %s\n", i + 1, c->name,
+               vivi_cap_rows[c->cap].word);
+        return true;
+    }
+    if (c->script && d->kind != VIVI_DRIVER_FAKE) {
+        printf("ok %zu - %s # SKIP off: this VMM cannot be told to misbehave\n", i + 1, c->name);
+        return true;
+    }
+    world_init(&w, d, c->script);
+    if (!*w.failure)
+        c->run(&w);
+    world_done(&w);
+    if (!*w.failure && vivi_fd_count() != fds)
+        (void)snprintf(w.failure, sizeof(w.failure), "descriptors: %d before, %d after", fds,
+                       vivi_fd_count());
+    printf("%sok %zu - %s\n", *w.failure ? "not " : "", i + 1, c->name);
+    if (*w.failure)
+        printf("# %s\n", w.failure);
+    (void)fflush(stdout);
+    return !*w.failure;
+}
+
+int main(int argc, char **argv)
+{
+    const struct vivi_driver *d = argc > 1 ? vivi_driver_find(argv[1]) : NULL;
+    size_t only = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
+    struct vivi_probe p;
+    viv_error err = VIV_ERROR_INIT;
+    int failed = 0;
+
+    if (!d || d->probe(NULL, VIVI_ACCEL_AUTO, &p, &err) < 0) {
+        (void)fprintf(stderr, "usage: contract_test DRIVER [CASE-NUMBER]\n");
+        return 2;
+    }
+    if (!p.usable) {
+        printf("1..1\n%sok 1 - %s # SKIP needs %s: %s\n", is_required(d->name) ? "not " : "",
+               d->name, d->name, p.reason);
+        return is_required(d->name);
+    }
+    printf("1..%zu\n", only ? 1 : n_contract_cases);
+    printf("# %s %s, %s\n", d->name, p.version,
+           *p.accel_reason ? p.accel_reason : vivi_accel_name(p.accel));
+    for (size_t i = 0; i < n_contract_cases; i++)
+        if (!only || only == i + 1)
+            failed += !run_case(d, &p, i);
+    return failed > 0;
+}

@@ -1,0 +1,600 @@
+#include "world.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/spawn.h"
+
+#define UUID  "6f1f2e0c-8a53-4f0e-9d4b-0c1d2e3f4a5b"
+#define NONCE "0123456789abcdef"
+
+extern const char tiny_guest_start[], tiny_guest_end[];
+
+void world_fail(struct world *w, const char *file, int line, const char *what)
+{
+    const char *slash = strrchr(file, '/');
+
+    if (!*w->failure)
+        (void)snprintf(w->failure, sizeof(w->failure), "%s:%d: %s", slash ? slash + 1 : file, line,
+                       what);
+}
+
+static void fail_text(struct world *w, const char *what, const char *why)
+{
+    if (!*w->failure)
+        (void)snprintf(w->failure, sizeof(w->failure), "%.200s: %.280s", what, why);
+}
+
+/* ---- keeper's part: FIFO → log ---- */
+
+static void offer(struct world *w, struct stream *s)
+{
+    char *data;
+    size_t len = (size_t)(s->size - s->consumed), used;
+
+    if (!s->to_driver || !w->has_machine || !w->machine.fx->input || s->offered == s->size)
+        return;
+    s->offered = s->size;
+    data = malloc(len + 1);
+    if (!data || pread(s->log_fd, data, len, (off_t)s->consumed) != (ssize_t)len) {
+        fail_text(w, "cannot read the event log", s->name);
+        free(data);
+        return;
+    }
+    used = w->machine.fx->input(w->machine.priv, s->name, data, len);
+    if (used > len)
+        fail_text(w, "input consumed more than it was given", s->name);
+    else
+        s->consumed += used;
+    free(data);
+}
+
+static void move(struct stream *s)
+{
+    char data[16384];
+    ssize_t n;
+
+    while ((n = read(s->fifo_fd, data, sizeof(data))) > 0) {
+        if (pwrite(s->log_fd, data, (size_t)n, (off_t)s->size) != n)
+            fail_text(s->w, "cannot write a log", s->name);
+        s->size += (uint64_t)n;
+    }
+}
+
+static void on_fifo(void *arg, unsigned events)
+{
+    struct stream *s = arg;
+
+    (void)events;
+    move(s);
+    offer(s->w, s);
+}
+
+static void on_vmm_exit(void *arg, unsigned events)
+{
+    struct world *w = arg;
+
+    (void)events;
+    if (waitpid(w->vmm.pid, &w->wstatus, WNOHANG) != w->vmm.pid)
+        return;
+    w->exited = true;
+    w->loop.iface.unwatch(w->vmm_watch);
+    w->vmm_watch = NULL;
+    for (size_t i = 0; i < w->n_streams; i++) {
+        move(&w->streams[i]);
+        offer(w, &w->streams[i]);
+    }
+}
+
+static void on_drain(void *arg)
+{
+    struct drain *d = arg;
+    struct world *w = d->w;
+    struct stream *s = d->stream;
+
+    w->loop.iface.timer_stop(d->timer);
+    d->timer = NULL;
+    move(s);
+    offer(w, s);
+    if (w->has_machine && w->machine.fx->drained)
+        w->machine.fx->drained(w->machine.priv, d->token, s->size);
+}
+
+static int host_drain(void *ctx, const char *name, uint64_t token, viv_error *err)
+{
+    struct world *w = ctx;
+
+    for (size_t i = 0; i < w->n_streams; i++) {
+        if (strcmp(w->streams[i].name, name) != 0)
+            continue;
+        for (size_t k = 0; k < ARRAY_SIZE(w->drains); k++) {
+            struct drain *d = &w->drains[k];
+
+            if (d->timer)
+                continue;
+            *d = (struct drain){.w = w, .stream = &w->streams[i], .token = token};
+            return w->loop.iface.timer(&w->loop, "drain", 0, on_drain, d, &d->timer, err);
+        }
+    }
+    return vivi_fail(err, VIV_E_NOT_FOUND, "no stream %s", name);
+}
+
+/* ---- monitor's part ---- */
+
+static void record_done(struct world *w, const struct vivi_driver_event *e)
+{
+    struct done_record *r = NULL;
+
+    for (size_t i = 0; i < w->n_done; i++)
+        if (w->done[i].op == e->op)
+            r = &w->done[i];
+    if (!r && w->n_done < WORLD_MAX_DONE) {
+        r = &w->done[w->n_done++];
+        *r = (struct done_record){.op = e->op};
+    }
+    if (!r)
+        return;
+    r->times++;
+    r->code = e->err ? e->err->code : 0;
+    (void)snprintf(r->message, sizeof(r->message), "%s", e->err ? e->err->message : "");
+}
+
+static void host_event(void *ctx, const struct vivi_driver_event *e)
+{
+    struct world *w = ctx;
+
+    w->n_events++;
+    if (w->inside_slot)
+        fail_text(w, "event", "told from inside a slot");
+    if (e->run != w->begun.run)
+        w->wrong_run = true;
+    switch (e->kind) {
+    case VIVI_EV_DONE: record_done(w, e); return;
+    case VIVI_EV_STATE: w->state = w->machine.state = e->state; return;
+    case VIVI_EV_API: w->n_api++; return;
+    case VIVI_EV_CREATED: w->n_created++; return;
+    case VIVI_EV_ENDING:
+        w->n_ending++;
+        w->reason = e->reason;
+        return;
+    case VIVI_EV_RESET:
+        w->n_reset++;
+        if (e->offset != w->boot_offset) {
+            w->boot++;
+            w->boot_offset = e->offset;
+        }
+        return;
+    }
+}
+
+static void new_machine(struct world *w)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    if (vivi_machine_init(&w->machine, w->driver, vivi_effects_get(w->driver->kind),
+                          &w->facts.probe.caps, &err) < 0) {
+        fail_text(w, "machine", err.message);
+        return;
+    }
+    w->has_machine = true;
+    w->machine.state = VIV_ST_STARTING;
+    w->begun = (struct vivi_machine_start){.host = &w->host,
+                                           .config = &w->config,
+                                           .plan = &w->plan,
+                                           .run_dir = w->run_dir,
+                                           .run = 7,
+                                           .vmm = w->vmm};
+}
+
+void world_monitor_dies(struct world *w)
+{
+    if (!w->has_machine)
+        return;
+    vivi_machine_done(&w->machine);
+    w->has_machine = false;
+    for (size_t i = 0; i < ARRAY_SIZE(w->drains); i++) {
+        w->loop.iface.timer_stop(w->drains[i].timer);
+        w->drains[i].timer = NULL;
+    }
+    for (size_t i = 0; i < w->n_streams; i++)
+        w->streams[i].offered = w->streams[i].consumed;
+    w->state = VIV_ST_COUNT_;
+}
+
+uint64_t world_begin(struct world *w)
+{
+    viv_error err = VIV_ERROR_INIT;
+    uint64_t op = ++w->next_op;
+
+    new_machine(w);
+    w->inside_slot = true;
+    if (vivi_machine_start(&w->machine, &w->begun, op, &err) < 0) {
+        fail_text(w, "start was refused", err.message);
+        op = 0;
+    }
+    w->inside_slot = false;
+    return op;
+}
+
+uint64_t world_adopt(struct world *w, viv_error *err)
+{
+    uint64_t op = ++w->next_op;
+
+    new_machine(w);
+    w->begun.plan = NULL;
+    w->machine.state = VIV_ST_RUNNING;
+    w->inside_slot = true;
+    if (vivi_machine_adopt(&w->machine, &w->begun, op, err) < 0)
+        op = 0;
+    w->inside_slot = false;
+    for (size_t i = 0; i < w->n_streams; i++)
+        offer(w, &w->streams[i]);
+    return op;
+}
+
+void world_adopted(struct world *w)
+{
+    viv_error err = VIV_ERROR_INIT;
+    uint64_t op;
+
+    world_monitor_dies(w);
+    op = world_adopt(w, &err);
+    if (op == 0)
+        fail_text(w, "adoption was refused", err.message);
+    else
+        (void)world_wait_done(w, op);
+}
+
+uint64_t world_call(struct world *w, world_verb *verb, viv_error *err)
+{
+    uint64_t op = ++w->next_op;
+
+    w->inside_slot = true;
+    if (verb(&w->machine, op, err) < 0)
+        op = 0;
+    w->inside_slot = false;
+    return op;
+}
+
+void world_do(struct world *w, world_verb *verb)
+{
+    viv_error err = VIV_ERROR_INIT;
+    uint64_t op = world_call(w, verb, &err);
+
+    if (op == 0)
+        fail_text(w, "a slot was refused", err.message);
+    else
+        (void)world_wait_done(w, op);
+}
+
+/* ---- ports and process ---- */
+
+static void path_of(char ret[160], const char *dir, const char *name)
+{
+    (void)snprintf(ret, 160, "%s/%s", dir, name);
+}
+
+static void add_stream(struct world *w, const struct vivi_port *p)
+{
+    struct stream *s = &w->streams[w->n_streams++];
+    char path[160];
+    viv_error err = VIV_ERROR_INIT;
+
+    *s = (struct stream){.w = w, .to_driver = p->to_driver};
+    (void)snprintf(s->name, sizeof(s->name), "%s", p->name);
+    path_of(path, w->run_dir, p->name);
+    s->fifo_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    path_of(path, w->vm_dir, p->log);
+    s->log_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->fifo_fd < 0 || s->log_fd < 0 ||
+        w->loop.iface.watch(&w->loop, s->fifo_fd, VIVI_READ, on_fifo, s, &s->watch, &err) < 0)
+        fail_text(w, "cannot open a stream", p->name);
+}
+
+/* Makes one port; a descriptor that the child gets is returned, −1 = none. */
+static int make_port(struct world *w, const struct vivi_port *p)
+{
+    char path[160];
+    viv_error err = VIV_ERROR_INIT;
+    int fd = -1;
+
+    path_of(path, p->kind == VIVI_PORT_APPEND ? w->vm_dir : w->run_dir, p->name);
+    switch (p->kind) {
+    case VIVI_PORT_LISTEN:
+        if (vivi_unix_listen(path, 8, &fd, &err) < 0)
+            fail_text(w, "listen", err.message);
+        return fd;
+    case VIVI_PORT_APPEND: return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    case VIVI_PORT_FIFO_IN:
+    case VIVI_PORT_FIFO_OUT:
+        if (mkfifo(path, 0600) < 0)
+            fail_text(w, "mkfifo", strerror(errno));
+        if (p->kind == VIVI_PORT_FIFO_OUT)
+            add_stream(w, p);
+        else if (strcmp(p->name, "serial.in") == 0)
+            w->input_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        return -1;
+    }
+    return -1;
+}
+
+static void spawn(struct world *w, const struct vivi_fd_map *map, size_t n_map)
+{
+    const struct vivi_spawn s = {
+        .path = w->plan.exe, .argv = w->plan.argv, .map = map, .n_map = n_map};
+    struct vivi_gated g;
+    viv_error err = VIV_ERROR_INIT;
+    int failed = 0;
+
+    if (vivi_spawn_gated(&s, NULL, 0, &g, &err) < 0) {
+        fail_text(w, "spawn", err.message);
+        return;
+    }
+    if (vivi_proc_identify(g.pid, &w->vmm, &err) < 0 ||
+        vivi_proc_open(&w->vmm, &w->pidfd, &err) < 0)
+        fail_text(w, "identity", err.message);
+    if (write(g.gate_fd, "", 1) != 1 || read(g.exec_fd, &failed, sizeof(failed)) != 0)
+        fail_text(w, "exec", w->plan.exe);
+    vivi_close(&g.gate_fd);
+    vivi_close(&g.exec_fd);
+    if (w->loop.iface.watch(&w->loop, w->pidfd, VIVI_READ, on_vmm_exit, w, &w->vmm_watch, &err) < 0)
+        fail_text(w, "watch", err.message);
+}
+
+void world_spawn(struct world *w)
+{
+    struct vivi_fd_map map[8] = {{0}};
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->plan.n_ports && !*w->failure; i++) {
+        int fd = make_port(w, &w->plan.ports[i]);
+
+        if (fd >= 0 && n < ARRAY_SIZE(map))
+            map[n++] = (struct vivi_fd_map){fd, w->plan.ports[i].child_fd};
+    }
+    if (!*w->failure)
+        spawn(w, map, n);
+    for (size_t i = 0; i < n; i++)
+        vivi_close(&map[i].fd);
+}
+
+void world_start(struct world *w)
+{
+    uint64_t op;
+
+    world_spawn(w);
+    if (*w->failure)
+        return;
+    op = world_begin(w);
+    if (op)
+        (void)world_wait_done(w, op);
+}
+
+/* ---- init, done ---- */
+
+static char *copy(const char *s)
+{
+    return s ? strdup(s) : NULL;
+}
+
+static void write_tiny_guest(struct world *w)
+{
+    char path[160];
+    viv_error err = VIV_ERROR_INIT;
+
+    path_of(path, w->dir, "guest");
+    if (vivi_write_file_at(AT_FDCWD, path, tiny_guest_start,
+                           (size_t)(tiny_guest_end - tiny_guest_start), VIVI_FAST, &err) < 0)
+        fail_text(w, "guest", err.message);
+    w->config.kernel = copy(path);
+}
+
+static void make_config(struct world *w, const char *script)
+{
+    struct vivi_config *c = &w->config;
+
+    c->name = copy("contract");
+    c->driver = w->driver->kind;
+    c->machine = copy("auto");
+    c->cpus = 1;
+    c->memory_bytes = UINT64_C(64) << 20;
+    c->serial_log_limit_bytes = UINT64_C(16) << 20;
+    if (w->driver->kind == VIVI_DRIVER_FAKE)
+        c->fake_script = copy(script ? script : "keys");
+    else
+        write_tiny_guest(w);
+}
+
+static void make_plan(struct world *w)
+{
+    const struct vivi_plan_input in = {.config = &w->config,
+                                       .facts = &w->facts,
+                                       .uuid = UUID,
+                                       .nonce = NONCE,
+                                       .run_dir = w->run_dir,
+                                       .vm_dir = w->vm_dir,
+                                       .how = VIVI_HOW_BOOT};
+    cleanup_problems struct vivi_problems problems = {0};
+    viv_error err = VIV_ERROR_INIT;
+
+    if (vivi_facts_gather(&w->config, w->driver, NULL, &w->facts, &err) < 0)
+        fail_text(w, "facts", err.message);
+    else if (w->driver->check(&w->config, &w->facts, &problems) < 0)
+        fail_text(w, "check", "out of memory");
+    else if (problems.n > 0)
+        fail_text(w, "check", problems.items[0].message);
+    else if (w->driver->plan(&in, &w->plan, &err) < 0)
+        fail_text(w, "plan", err.message);
+}
+
+void world_init(struct world *w, const struct vivi_driver *d, const char *script)
+{
+    memset(w, 0, sizeof(*w));
+    poll_loop_init(&w->loop);
+    w->driver = d;
+    w->pidfd = w->input_fd = -1;
+    w->state = VIV_ST_COUNT_;
+    w->boot = 1;
+    w->host = (struct vivi_driver_host){
+        .ctx = w, .loop = &w->loop.iface, .event = host_event, .drain = host_drain};
+    (void)snprintf(w->dir, sizeof(w->dir), "/tmp/viv-contract-XXXXXX");
+    if (!mkdtemp(w->dir)) {
+        fail_text(w, "mkdtemp", strerror(errno));
+        return;
+    }
+    (void)snprintf(w->vm_dir, sizeof(w->vm_dir), "%s/vm", w->dir);
+    (void)snprintf(w->run_dir, sizeof(w->run_dir), "%.63s/run, with a comma", w->dir);
+    if (mkdir(w->vm_dir, 0700) < 0 || mkdir(w->run_dir, 0700) < 0)
+        fail_text(w, "mkdir", strerror(errno));
+    make_config(w, script);
+    make_plan(w);
+}
+
+static bool has_exited(struct world *w)
+{
+    return w->exited;
+}
+
+void world_kill(struct world *w, int sig)
+{
+    (void)vivi_proc_signal(w->pidfd, sig, NULL);
+}
+
+void world_done(struct world *w)
+{
+    world_monitor_dies(w);
+    if (w->vmm.pid && !w->exited) {
+        world_kill(w, SIGKILL);
+        (void)world_wait(w, has_exited, "the VMM ends by SIGKILL");
+    }
+    for (size_t i = 0; i < w->n_streams; i++) {
+        w->loop.iface.unwatch(w->streams[i].watch);
+        vivi_close(&w->streams[i].fifo_fd);
+        vivi_close(&w->streams[i].log_fd);
+    }
+    vivi_close(&w->pidfd);
+    vivi_close(&w->input_fd);
+    if (poll_loop_leftovers(&w->loop) > 0)
+        fail_text(w, "teardown", "the driver left a watch or a timer behind");
+    if (w->wrong_run)
+        fail_text(w, "event", "an event of another run");
+    vivi_config_done(&w->config);
+    vivi_facts_done(&w->facts);
+    vivi_plan_done(&w->plan);
+    (void)vivi_remove_tree_at(AT_FDCWD, w->dir, NULL);
+}
+
+/* ---- looking and waiting ---- */
+
+void world_type(struct world *w, const char *keys)
+{
+    if (write(w->input_fd, keys, strlen(keys)) != (ssize_t)strlen(keys))
+        fail_text(w, "cannot type", keys);
+}
+
+uint64_t world_serial_size(const struct world *w)
+{
+    for (size_t i = 0; i < w->n_streams; i++)
+        if (strcmp(w->streams[i].name, "serial.out") == 0)
+            return w->streams[i].size;
+    return 0;
+}
+
+bool world_logged(struct world *w, const char *text, uint64_t offset)
+{
+    struct stream *s = NULL;
+    size_t len;
+    char *data;
+    bool found;
+
+    for (size_t i = 0; i < w->n_streams; i++)
+        if (strcmp(w->streams[i].name, "serial.out") == 0)
+            s = &w->streams[i];
+    if (!s || s->size <= offset)
+        return false;
+    len = (size_t)(s->size - offset);
+    data = malloc(len);
+    found = data && pread(s->log_fd, data, len, (off_t)offset) == (ssize_t)len &&
+            memmem(data, len, text, strlen(text));
+    free(data);
+    return found;
+}
+
+const struct done_record *world_result(const struct world *w, uint64_t op)
+{
+    for (size_t i = 0; i < w->n_done; i++)
+        if (w->done[i].op == op)
+            return &w->done[i];
+    return NULL;
+}
+
+bool world_wait(struct world *w, bool (*cond)(struct world *w), const char *what)
+{
+    uint64_t deadline = vivi_mono_us() / 1000 + WORLD_WAIT_MS, now;
+
+    while (!cond(w)) {
+        now = vivi_mono_us() / 1000;
+        if (now >= deadline) {
+            fail_text(w, "timed out, waiting for", what);
+            return false;
+        }
+        (void)poll_loop_step(&w->loop, (int)(deadline - now));
+    }
+    return true;
+}
+
+const struct done_record *world_wait_result(struct world *w, uint64_t op)
+{
+    uint64_t deadline = vivi_mono_us() / 1000 + WORLD_WAIT_MS, now;
+    const struct done_record *r;
+
+    while (!(r = world_result(w, op))) {
+        now = vivi_mono_us() / 1000;
+        if (now >= deadline) {
+            static const struct done_record late = {.code = VIV_E_TIMEOUT};
+
+            fail_text(w, "timed out", "the operation is not done");
+            return &late;
+        }
+        (void)poll_loop_step(&w->loop, (int)(deadline - now));
+    }
+    return r;
+}
+
+bool world_wait_done(struct world *w, uint64_t op)
+{
+    const struct done_record *r = world_wait_result(w, op);
+
+    if (r->code != 0)
+        fail_text(w, "the operation failed", r->message);
+    return r->code == 0;
+}
+
+bool world_wait_logged(struct world *w, const char *text, uint64_t offset)
+{
+    uint64_t deadline = vivi_mono_us() / 1000 + WORLD_WAIT_MS, now;
+
+    while (!world_logged(w, text, offset)) {
+        now = vivi_mono_us() / 1000;
+        if (now >= deadline) {
+            fail_text(w, "timed out, not in the serial log", text);
+            return false;
+        }
+        (void)poll_loop_step(&w->loop, (int)(deadline - now));
+    }
+    return true;
+}
+
+bool world_wait_exit(struct world *w)
+{
+    return world_wait(w, has_exited, "the VMM ends");
+}
