@@ -85,6 +85,11 @@ int vivi_lock_open(int dir_fd, const char *name, int timeout_ms, int *ret_fd, vi
     return 0;
 }
 
+int vivi_lock_take(int fd, const char *name, viv_error *err)
+{
+    return lock_until(fd, name, 0, err);
+}
+
 int vivi_lock_test(int dir_fd, const char *name, viv_error *err)
 {
     cleanup_close int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

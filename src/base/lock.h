@@ -13,6 +13,8 @@
  * until the end of timeout_ms (0 = try once, −1 = wait for ever).
  */
 int vivi_lock_open(int dir_fd, const char *name, int timeout_ms, int *ret_fd, viv_error *err);
+/* Locks the description of an open file; 0 also when it holds the lock already, else BUSY. */
+int vivi_lock_take(int fd, const char *name, viv_error *err);
 /* Whether somebody holds it: 1 held, 0 free (also when the file is missing). Takes nothing. */
 int vivi_lock_test(int dir_fd, const char *name, viv_error *err);
 /* 1: fd still is the file called name in dir_fd; 0: that was removed or replaced. */

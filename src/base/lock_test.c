@@ -11,7 +11,7 @@ static void a_held_lock_is_busy_for_others_and_seen_by_a_test(void **state)
 {
     struct test_dir *d = *state;
     viv_error err = VIV_ERROR_INIT;
-    int a, b = -1;
+    int a, b = -1, other;
     struct stat st;
 
     assert_int_equal(vivi_lock_test(d->fd, "lock", NULL), 0);
@@ -20,6 +20,10 @@ static void a_held_lock_is_busy_for_others_and_seen_by_a_test(void **state)
     assert_int_equal(fstat(a, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_int_equal(vivi_lock_test(d->fd, "lock", NULL), 1);
+    assert_int_equal(vivi_lock_take(a, "lock", NULL), 0); /* again, by its holder */
+    other = openat(d->fd, "lock", O_RDWR | O_CLOEXEC);
+    assert_int_equal(vivi_lock_take(other, "lock", NULL), -VIV_E_BUSY);
+    vivi_close(&other);
     assert_int_equal(vivi_lock_open(d->fd, "lock", 0, &b, &err), -VIV_E_BUSY);
     assert_int_equal(err.flags & VIV_ERR_RETRY, VIV_ERR_RETRY);
     assert_string_equal(err.message, "lock: is held by another process");
