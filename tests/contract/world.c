@@ -444,6 +444,7 @@ void world_init(struct world *w, const struct vivi_driver *d, const char *script
     w->pidfd = w->input_fd = -1;
     w->state = VIV_ST_COUNT_;
     w->boot = 1;
+    w->obeys = !script || strstr(script, "keys");
     w->host = (struct vivi_driver_host){
         .ctx = w, .loop = &w->loop.iface, .event = host_event, .drain = host_drain};
     (void)snprintf(w->dir, sizeof(w->dir), "/tmp/viv-contract-XXXXXX");

@@ -69,6 +69,7 @@ struct world {
     unsigned n_api, n_created, n_reset, n_ending, n_events;
     enum viv_state state; /* last told; VIV_ST_COUNT_ = none */
     enum vivi_reason reason;
+    bool obeys; /* the guest obeys keys */
     bool wrong_run, inside_slot;
     /* what a monitor would have recorded */
     uint64_t boot, boot_offset;

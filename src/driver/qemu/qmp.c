@@ -4,7 +4,10 @@
  * Theory of operation: greeting → qmp_capabilities → ready. Each command has an id of its own, and
  * its answer is handed to the owner with the tag and operation it was sent for, exactly once: when
  * the connection ends, whatever waits is answered by that failure first. A message that breaks the
- * protocol ends the connection: nothing after it could be trusted.
+ * protocol ends the connection: nothing after it could be trusted. But what QEMU had left to say to
+ * the connection before this one comes first here, even the end of a cut line; it is skipped until
+ * the greeting. An answer to the one before may also come later: ids begin at the time of opening,
+ * so it is never taken for one of ours.
  */
 #include "driver/qemu/qmp.h"
 
@@ -13,7 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 #define TAG_CAPABILITIES (-1)
+#define STALE_MAX        256 /* lines for the connection before this one */
 
 static void fail_calls(struct qmp *q, const viv_error *why)
 {
@@ -130,13 +136,6 @@ static void on_greeting(struct qmp *q)
 
 static void on_message(struct qmp *q, const struct qmp_message *m)
 {
-    viv_error why = VIV_ERROR_INIT;
-
-    if (q->phase == QMP_WAITS_GREETING && m->kind != QMP_GREETING) {
-        (void)vivi_fail(&why, VIV_E_PROTOCOL, "qemu does not greet as QMP does");
-        give_up(q, &why);
-        return;
-    }
     switch (m->kind) {
     case QMP_GREETING:
         if (q->phase == QMP_WAITS_GREETING)
@@ -157,10 +156,18 @@ static void on_line(void *arg, char *line, size_t len)
     if (len == 0)
         return;
     if (qmp_parse(line, len, &m, &why) < 0) {
-        give_up(q, &why);
+        if (q->phase != QMP_WAITS_GREETING || ++q->n_stale > STALE_MAX)
+            give_up(q, &why);
         return;
     }
-    on_message(q, &m);
+    if (q->phase == QMP_WAITS_GREETING && m.kind != QMP_GREETING) {
+        if (++q->n_stale > STALE_MAX) {
+            (void)vivi_fail(&why, VIV_E_PROTOCOL, "qemu does not greet as QMP does");
+            give_up(q, &why);
+        }
+    } else {
+        on_message(q, &m);
+    }
     qmp_message_done(&m);
 }
 
@@ -171,6 +178,7 @@ int qmp_open(struct qmp *q, const struct vivi_loop *loop, const char *path,
 
     memset(q, 0, sizeof(*q));
     q->on = *on;
+    q->next_id = vivi_mono_us();
     return vivi_lines_open(&q->lines, loop, path, &lines_on, err);
 }
 

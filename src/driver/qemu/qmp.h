@@ -57,6 +57,7 @@ struct qmp {
     struct qmp_handler on;
     enum { QMP_WAITS_GREETING, QMP_NEGOTIATES, QMP_READY } phase;
     uint64_t next_id;
+    unsigned n_stale; /* lines skipped before the greeting */
     struct qmp_call calls[QMP_MAX_CALLS];
 };
 
