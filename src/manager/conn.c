@@ -77,10 +77,15 @@ static bool flush(struct viv_op *op)
 static bool send_message(struct viv_op *op, enum vivi_control_op kind, json_t *body_consume)
 {
     viv_error err = VIV_ERROR_INIT;
-    int r = body_consume ? vivi_control_encode(&op->out, (uint8_t)op->protocol, kind, body_consume)
+    size_t before = op->out.len;
+    size_t n_fds = kind == VIVI_CTL_REQUEST && op->own_fd >= 0 ? 1 : 0;
+    int r = body_consume ? vivi_control_encode_fds(&op->out, (uint8_t)op->protocol, kind,
+                                                   body_consume, n_fds)
                          : -VIV_E_NO_MEMORY;
 
     json_decref(body_consume);
+    if (r == 0 && op->request_queued && op->own_fd >= 0)
+        vivi_frame_announce(&op->out, before, 1);
     if (r == 0)
         return flush(op);
     if (r == -VIV_E_NO_MEMORY)

@@ -7,6 +7,8 @@
 
 #include "store/store.h"
 
+#define HEAD_FDS 6 /* where a frame's head has the number of its descriptors */
+
 int vivi_control_encode(struct vivi_buf *out, uint8_t protocol, enum vivi_control_op op,
                         const json_t *body)
 {
@@ -15,6 +17,17 @@ int vivi_control_encode(struct vivi_buf *out, uint8_t protocol, enum vivi_contro
     if (!text)
         return -VIV_E_NO_MEMORY;
     return vivi_frame_encode(out, protocol, (uint8_t)op, text, strlen(text));
+}
+
+int vivi_control_encode_fds(struct vivi_buf *out, uint8_t protocol, enum vivi_control_op op,
+                            const json_t *body, size_t n_fds)
+{
+    size_t begin = out->len;
+    int r = n_fds <= VIVI_MAX_FDS ? vivi_control_encode(out, protocol, op, body) : -VIV_E_PROTOCOL;
+
+    if (r == 0)
+        out->data[begin + HEAD_FDS] = (char)n_fds;
+    return r;
 }
 
 int vivi_control_parse(const struct vivi_frame *f, json_t **ret, viv_error *err)

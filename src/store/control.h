@@ -33,6 +33,9 @@ enum vivi_control_op {
 /* Appends one frame; body is borrowed. NO_MEMORY, PROTOCOL (out's ceiling). */
 int vivi_control_encode(struct vivi_buf *out, uint8_t protocol, enum vivi_control_op op,
                         const json_t *body);
+/* The same for a frame that n_fds descriptors go with, sent with its first byte. */
+int vivi_control_encode_fds(struct vivi_buf *out, uint8_t protocol, enum vivi_control_op op,
+                            const json_t *body, size_t n_fds);
 /* The payload, an object; new reference. PROTOCOL: not a JSON object. */
 int vivi_control_parse(const struct vivi_frame *f, json_t **ret, viv_error *err);
 /* who: "the monitor of web". *ret: what both speak. */
