@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <assert.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -174,6 +175,12 @@ int vivi_frame_encode(struct vivi_buf *out, uint8_t version, uint8_t op, const v
     head_encode(&h, bytes);
     r = vivi_buf_add(out, bytes, sizeof(bytes));
     return r < 0 ? r : vivi_buf_add(out, payload, len);
+}
+
+void vivi_frame_announce(struct vivi_buf *out, size_t at, uint8_t n_fds)
+{
+    assert(at + HEAD_BYTES <= out->len);
+    out->data[at + 6] = (char)n_fds;
 }
 
 /* The first byte, with the descriptors; the rest is an ordinary write. */

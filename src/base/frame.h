@@ -60,6 +60,8 @@ int vivi_frames_feed(struct vivi_frames *r, const void *data, size_t len);
  */
 int vivi_frame_encode(struct vivi_buf *out, uint8_t version, uint8_t op, const void *payload,
                       size_t len);
+/* Says in the frame that begins at out's byte at how many descriptors will be sent with it. */
+void vivi_frame_announce(struct vivi_buf *out, size_t at, uint8_t n_fds);
 int vivi_frame_send(int fd, const struct vivi_frame *f, int timeout_ms, viv_error *err);
 
 /*
