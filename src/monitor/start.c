@@ -23,6 +23,14 @@ static int find_driver(struct vivi_monitor *m, struct vivi_launch *l, viv_error 
 {
     l->driver = m->env->driver(l->config.driver);
     l->fx = m->env->effects(l->config.driver);
+    if (!l->driver) { /* recorded where there was one: the same words as at creation */
+        enum vivi_driver_kind kind;
+        char reason[200];
+        int r = vivi_driver_resolve(l->config.driver, m->cache_dir, &kind, reason, err);
+
+        if (r < 0)
+            return r;
+    }
     if (!l->driver || !l->fx)
         return vivi_fail(err, VIV_E_UNSUPPORTED, "driver %s is not built here",
                          vivi_driver_name(l->config.driver));
