@@ -92,7 +92,8 @@ static const struct vivi_flag flags_rm[] = {
 };
 
 static const struct vivi_flag flags_wait[] = {
-    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "none", "give up after this time (exit 6)"},
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "for ready that of ready.timeout, else none",
+     "give up after this time (exit 6)"},
     END,
 };
 

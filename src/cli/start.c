@@ -60,6 +60,7 @@ static int print_plan(struct vivi_cli *c, const char *target)
     cleanup_vm viv_vm *vm = NULL;
     cleanup_rec viv_rec *info = NULL;
     cleanup_json json_t *doc = NULL;
+    cleanup_json json_t *shown = NULL;
     cleanup_free char *text = NULL;
     cleanup_doc viv_config *config = NULL;
     viv_error err = VIV_ERROR_INIT;
@@ -69,7 +70,10 @@ static int print_plan(struct vivi_cli *c, const char *target)
     if (viv_vm_info(vm, &info, &err) < 0)
         return vivi_cli_fail(c, viv_vm_name(vm), &err);
     doc = vivi_rec_to_json(info);
-    text = doc ? json_dumps(json_object_get(doc, "config"), JSON_COMPACT) : NULL;
+    /* Only the form that people write can be parsed again. */
+    if (doc && vivi_config_present(json_object_get(doc, "config"), &shown, &err) < 0)
+        return vivi_cli_fail(c, viv_vm_name(vm), &err);
+    text = shown ? json_dumps(shown, JSON_COMPACT) : NULL;
     if (!text)
         return vivi_cli_usage(c, NULL, "out of memory");
     if (viv_config_parse(text, strlen(text), NULL, &config, &err) < 0)

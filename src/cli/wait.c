@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/say.h"
+#include "cli/start.h"
 #include "model/model.h"
 #include "model/parse.h"
 
@@ -37,6 +38,17 @@ static const char *take_condition(struct vivi_cli *c, size_t *ret_n)
     return c->args.words[n - 1];
 }
 
+/* Without a time of the command line, each VM has that of its configuration. */
+static int begin_ready(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                       viv_error *err)
+{
+    const struct vivi_start as_configured = {.wait = true};
+
+    (void)o;
+    (void)ret_result; /* never asked for */
+    return vivi_start_await(&as_configured, m, ret_op, err);
+}
+
 int vivi_cmd_wait(struct vivi_cli *c)
 {
     cleanup_opts viv_opts *o = NULL;
@@ -47,7 +59,7 @@ int vivi_cmd_wait(struct vivi_cli *c)
     int64_t ms;
     int given = vivi_args_duration(&c->args, "--timeout", &ms, &err);
     struct vivi_verb verb = {.doing = "waiting for",
-                             .begin = viv_vm_wait,
+                             .begin = ready && !given ? begin_ready : viv_vm_wait,
                              .say = ready ? say_ready : say_state,
                              .explain = ready ? vivi_explain_wait : NULL,
                              .starts = true};

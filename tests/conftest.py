@@ -1,0 +1,91 @@
+"""Fixtures of the end-to-end tests: the viv under test, and a state root for each test that must be
+empty of processes when the test is over."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import vivtest  # noqa: E402
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+REQUIRED = set(filter(None, os.environ.get("VIV_TEST_REQUIRE", "").split(",")))  # qemu, lab, ch, root
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "stress: a long storm, run by `make check-stress`")
+
+
+def missing(what, reason):
+    """Skips, or fails where VIV_TEST_REQUIRE says that this machine must have it."""
+    (pytest.fail if what in REQUIRED else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="session")
+def guest():
+    """The demo guest's directory (kernel and initramfs), made from cached packages; for tests under real QEMU."""
+    if not shutil.which("qemu-system-x86_64"):
+        missing("qemu", "qemu-system-x86_64 is not installed")
+    prefix = os.environ.get("VIV_PREFIX", os.path.join(TOP, "build/stage/usr/local"))
+    builder = os.path.join(prefix, "libexec/vivarium/viv-guest-build")
+    cache = os.environ.get("VIV_CACHE", "/var/cache/vivarium")
+    r = subprocess.run([builder, "demo", "--cache", cache, "-q"], capture_output=True, text=True, check=False)
+    if r.returncode != 0:
+        missing("qemu", f"no demo guest: {r.stderr.strip()}")
+    return pathlib.Path(cache) / "images/demo"
+
+
+def find_viv():
+    """An installed tree (VIV_PREFIX), else a build directory (VIV_BUILD), else build/."""
+    if "VIV_PREFIX" in os.environ:
+        return os.path.join(os.environ["VIV_PREFIX"], "bin", "viv"), None
+    build = os.environ.get("VIV_BUILD", os.path.join(TOP, "build"))
+    return os.path.join(build, "src", "cli", "viv"), os.path.join(build, "libexec")
+
+
+@pytest.fixture(scope="session")
+def viv():
+    path, _ = find_viv()
+    if not os.access(path, os.X_OK):
+        pytest.fail(f"{path} is not built")
+    return path
+
+
+@pytest.fixture
+def root(viv):
+    # short: the path of a socket has room for 104 bytes
+    base = tempfile.mkdtemp(prefix="viv", dir=os.environ.get("TMPDIR", "/tmp"))
+    _, libexec = find_viv()
+    r = vivtest.Root(viv, os.path.join(base, "h"), {"VIV_LIBEXEC": libexec} if libexec else None)
+    yield r
+    r("rm", "--force", "--all", code=None)
+    left = processes(r.home)
+    for proc in left:
+        vivtest.wait_gone(proc, 10)
+    left = processes(r.home)
+    for proc in left:
+        vivtest.kill(proc)
+    shutil.rmtree(base, ignore_errors=True)
+    assert not left, f"left behind: {left}"
+
+
+def processes(home):
+    """Processes that have the state root in their arguments."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as f:
+                words = f.read().decode(errors="replace").replace("\0", " ")
+        except OSError:
+            continue
+        start = vivtest.start_time(int(name))
+        if home + "/" in words and start:
+            found.append({"pid": int(name), "start_time": start, "words": words.strip()})
+    return found
