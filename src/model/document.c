@@ -592,7 +592,7 @@ int vivi_config_set(json_t *doc, const char *path, const char *value, const char
     bool minus = n > 0 && n < sizeof(plain) && path[n - 1] == '-';
     int r;
 
-    if (n == 0 || n == sizeof(plain))
+    if (n == minus || n == sizeof(plain))
         return vivi_fail_unknown("", "", path, err);
     (void)snprintf(plain, sizeof(plain), "%.*s", (int)(n - minus), path);
     if (minus && value)

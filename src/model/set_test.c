@@ -219,6 +219,7 @@ static void what_cannot_be_set_is_refused(void **state)
     set_fails("{}", "memroy", "1GiB", "memroy: unknown field");
     set_fails("{}", "", "x", "\"\": unknown field");
     set_fails("{}", ".", "x", "\"\": unknown field");
+    set_fails("{}", "-", "x", "-: unknown field");
     set_fails("{}", "name.", "x", "name.\"\": unknown field");
     set_fails("{}", "boot.", "x", "boot.\"\": unknown field");
     set_fails("{}", "boot.kernel.x", "x", "boot.kernel.x: unknown field");

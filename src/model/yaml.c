@@ -318,6 +318,18 @@ static int on_event(struct reader *rd, const yaml_event_t *e, viv_error *err)
     return 0;
 }
 
+/* Whether a tab stands among the blanks that line (from 0) begins with. */
+static bool tab_indents(const struct reader *rd, size_t line)
+{
+    size_t i = 0;
+
+    for (; i < rd->len && line > 0; i++)
+        line -= rd->text[i] == '\n';
+    while (i < rd->len && rd->text[i] == ' ')
+        i++;
+    return i < rd->len && rd->text[i] == '\t';
+}
+
 /* libyaml's words, but for the one mistake that everybody makes. */
 static int fail_parser(struct reader *rd, viv_error *err)
 {
@@ -329,16 +341,8 @@ static int fail_parser(struct reader *rd, viv_error *err)
     rd->bad_surrogate = strstr(problem, "invalid Unicode character escape") != NULL;
     rd->line = p->error == YAML_READER_ERROR ? line_of(rd->text, p->problem_offset)
                                              : p->problem_mark.line + 1;
-    if (p->problem_mark.index < rd->len && strstr(problem, "cannot start any token")) {
-        const char *at = rd->text;
-
-        for (size_t line = 0; at && line < p->problem_mark.line; line++) {
-            at = memchr(at, '\n', rd->len - (size_t)(at - rd->text));
-            at = at ? at + 1 : NULL;
-        }
-        if (at && strspn(at, " \t") > strspn(at, " "))
-            return vivi_fail(err, VIV_E_INVALID, "a tab cannot indent: use spaces");
-    }
+    if (strstr(problem, "cannot start any token") && tab_indents(rd, p->problem_mark.line))
+        problem = "a tab cannot indent: use spaces";
     return vivi_fail(err, VIV_E_INVALID, "%s", problem);
 }
 
