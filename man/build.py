@@ -1,6 +1,6 @@
 """Makes a man page: build.py VIV SCDOC INPUT OUTPUT
 
-Lines "@section [command]@" of the input are replaced by what `viv __man section command` prints, so
+Lines "@section [command…]@" of the input are replaced by what `viv __man section command` prints, so
 flags, defaults, fields and exit codes are those of the program.
 """
 import re
@@ -16,7 +16,7 @@ def section(match):
 
 
 with open(source, encoding="utf-8") as f:
-    text = re.sub(r"^@([a-z-]+(?: [a-z]+)?)@\n", section, f.read(), flags=re.M)
+    text = re.sub(r"^@([a-z-]+(?: [a-z]+)*)@\n", section, f.read(), flags=re.M)
 page = subprocess.run([scdoc], input=text.encode(), check=True, capture_output=True,
                       env={"SOURCE_DATE_EPOCH": "0"})
 with open(output, "wb") as f:

@@ -370,7 +370,9 @@ static size_t find_command(const char *const *words, size_t n)
     size_t i = 0;
 
     while (i < n && words[i][0] == '-') {
-        const struct vivi_flag *f = vivi_flag_find(&global, words[i]);
+        const struct vivi_flag *f = words[i][1] == '-' ? vivi_flag_find(&global, words[i])
+                                    : words[i][2]      ? NULL
+                                                       : vivi_flag_short(&global, words[i][1]);
 
         i += f && f->value != VIVI_V_NONE ? 2 : 1;
     }

@@ -72,6 +72,17 @@ static int show_vm(struct vivi_cli *c, viv_vm *vm)
     return print_document(c, doc ? json_incref(json_object_get(doc, "config")) : NULL);
 }
 
+static bool has_layers(const struct vivi_cli *c)
+{
+    for (size_t i = 0; i < c->args.n_given; i++) {
+        const struct vivi_flag *f = c->args.given[i].flag;
+
+        if (!f || !strcmp(f->name, "--set") || !strcmp(f->name, "--file"))
+            return true;
+    }
+    return false;
+}
+
 /* A VM of that name, else a file or an image. */
 static int show(struct vivi_cli *c)
 {
@@ -85,7 +96,8 @@ static int show(struct vivi_cli *c)
     if (code)
         return code;
     if (word && !vivi_document_is_file(word) && viv_lookup(c->v, word, &vm, NULL) == 0)
-        return show_vm(c, vm);
+        return has_layers(c) ? vivi_cli_usage(c, NULL, "%s is a VM: it takes no fields", word)
+                             : show_vm(c, vm);
     code = document(c, &d);
     if (code)
         return code;

@@ -212,6 +212,14 @@ static int follow(struct vivi_cli *c, viv_vm *vm, struct vivi_guest_output *o)
     return r < 0 ? vivi_cli_fail(c, viv_vm_name(vm), &err) : 0;
 }
 
+/* A VM that was never started has no log yet: that is an empty one. */
+static bool has_no_log(viv_vm *vm, const viv_error *err)
+{
+    cleanup_rec viv_rec *info = NULL;
+
+    return err->code == VIV_E_NOT_FOUND && viv_vm_info(vm, &info, NULL) == 0;
+}
+
 static int print_log(struct vivi_cli *c, viv_vm *vm, const struct want *w)
 {
     cleanup_guest_output struct vivi_guest_output o = {.fd = -1};
@@ -220,7 +228,7 @@ static int print_log(struct vivi_cli *c, viv_vm *vm, const struct want *w)
     int fd = -1;
 
     if (viv_vm_log_open(vm, w->which, &fd, &start, &err) < 0)
-        return vivi_cli_fail(c, viv_vm_name(vm), &err);
+        return has_no_log(vm, &err) ? 0 : vivi_cli_fail(c, viv_vm_name(vm), &err);
     vivi_guest_output_init(&o, c, fd, start);
     o.stamps = vivi_args_has(&c->args, "--timestamps") && strcmp(w->which, "monitor") != 0;
     o.stamp_ms = o.stamps ? older_stamp(vm) : 0;

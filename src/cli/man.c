@@ -1,5 +1,5 @@
 /*
- * viv __man SECTION [COMMAND]: sections of the man pages, in scdoc's form, from the tables: so the
+ * viv __man SECTION [COMMAND…]: sections of the man pages, in scdoc's form, from the tables: so the
  * pages cannot say anything else than the program does. Used by the build.
  */
 #include <string.h>
@@ -96,11 +96,18 @@ static int man_fields(void)
     return 0;
 }
 
-static int man_synopsis(const struct vivi_command *cmd)
+/* A line for each command named. */
+static int man_synopsis(struct vivi_cli *c)
 {
-    (void)printf("*viv %s* ", cmd->name);
-    put_escaped(cmd->synopsis);
-    (void)printf("++\n");
+    for (size_t i = 1; i < c->args.n_words; i++) {
+        const struct vivi_command *cmd = vivi_command_find(c->args.words[i]);
+
+        if (!cmd)
+            return vivi_cli_usage(c, NULL, "unknown command");
+        (void)printf("%s*viv %s* ", i > 1 ? "++\n" : "", cmd->name);
+        put_escaped(cmd->synopsis);
+    }
+    (void)printf("\n");
     return 0;
 }
 
@@ -160,7 +167,7 @@ int vivi_cmd_man(struct vivi_cli *c)
     if (cmd && !strcmp(section, "flags"))
         return man_flags(cmd);
     if (cmd && !strcmp(section, "synopsis"))
-        return man_synopsis(cmd);
+        return man_synopsis(c);
     if (!strcmp(section, "global")) {
         put_flags(vivi_flags_global);
         return 0;

@@ -162,7 +162,7 @@ def test_bash_interactively(shells):
         sh.wait("worker ;")
         sh.wait("name: worker")
         sh.wait("\ndone")
-        sh.type("viv config show --set restart.pol\talw\t worker; echo do''ne\n")
+        sh.type("viv config show --set restart.pol\talw\t web.yaml; echo do''ne\n")
         sh.wait("restart.policy=always")
         sh.wait("\ndone")
     finally:
@@ -185,7 +185,7 @@ def test_zsh(shells):
         sh.type("viv completion ba\t| head -1; echo do''ne\n")
         sh.wait("# bash completion")
         sh.wait("done")
-        sh.type("viv config show --set restart.pol\talw\t worker; echo do''ne\n")
+        sh.type("viv config show --set restart.pol\talw\t web.yaml; echo do''ne\n")
         sh.wait("policy: always")
         sh.wait("done")
     finally:

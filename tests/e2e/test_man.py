@@ -90,7 +90,7 @@ def rendered(root, path):
         return root("__man", *match[1].split()).out
 
     with open(path, encoding="utf-8") as f:
-        text = re.sub(r"^@([a-z-]+(?: [a-z]+)?)@\n", section, f.read(), flags=re.M)
+        text = re.sub(r"^@([a-z-]+(?: [a-z]+)*)@\n", section, f.read(), flags=re.M)
     r = subprocess.run(["scdoc"], input=text, capture_output=True, text=True, check=False)
     assert r.returncode == 0, r.stderr
     return re.sub(r"\\f.|\\&", "", r.stdout).replace("\\-", "-").replace("\\e", "\\")
