@@ -71,6 +71,8 @@ bool vivi_stream_due(const struct vivi_stream *s, uint64_t now_us);
 void vivi_stream_move(struct vivi_entry *e, int vm_fd, uint64_t now_us);
 /* Moves all that is in the FIFO now, whatever the pacing says. */
 void vivi_stream_drain(struct vivi_entry *e, int vm_fd, uint64_t now_us);
+struct vivi_keeper;
+void vivi_keeper_drain_all(struct vivi_keeper *k, uint64_t now_us); /* every stream */
 /* splice(2): bytes moved, or −errno. */
 ssize_t vivi_splice(int fifo, int file, uint64_t offset, size_t most);
 
@@ -175,6 +177,3 @@ bool vivi_link_hopeless(const struct vivi_link *l, uint64_t now_us); /* no monit
 
 /* serve.c */
 void vivi_serve(struct vivi_keeper *k, uint64_t now_us); /* the monitor's socket is readable */
-
-/* main.c */
-void vivi_keeper_drain_all(struct vivi_keeper *k, uint64_t now_us);

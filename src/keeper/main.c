@@ -331,13 +331,6 @@ static void run(struct vivi_keeper *k)
     vivi_keeper_drain_all(k, vivi_mono_us());
 }
 
-void vivi_keeper_drain_all(struct vivi_keeper *k, uint64_t now_us)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(k->table.entries); i++)
-        if (k->table.entries[i].name[0] != '\0')
-            vivi_stream_drain(&k->table.entries[i], k->vm_fd, now_us);
-}
-
 /* ---- command line ---- */
 
 static bool is_absolute(const char *path)

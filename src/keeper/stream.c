@@ -177,3 +177,10 @@ void vivi_stream_drain(struct vivi_entry *e, int vm_fd, uint64_t now_us)
         left -= (int)n;
     }
 }
+
+void vivi_keeper_drain_all(struct vivi_keeper *k, uint64_t now_us)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(k->table.entries); i++)
+        if (k->table.entries[i].name[0] != '\0')
+            vivi_stream_drain(&k->table.entries[i], k->vm_fd, now_us);
+}
