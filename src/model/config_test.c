@@ -163,7 +163,7 @@ static void the_field_of_a_problem_is_told_apart(void **state)
 static void unknown_fields_are_named_with_their_path(void **state)
 {
     (void)state;
-    is_refused_with_hint("memory:\n  siz: 1GiB\n", "config a.yaml:2: memory.siz: unknown field",
+    is_refused_with_hint("memory:\n  seize: 1GiB\n", "config a.yaml:2: memory.seize: unknown field",
                          "did you mean \"memory.size\"?");
     is_refused_with_hint("disks:\n- id: data\n  pth: /x\n",
                          "config a.yaml:3: disks.data.pth: unknown field",

@@ -338,42 +338,50 @@ static int resolve_append(struct change *c, viv_error *err)
     return set_element(c, err);
 }
 
-/*
- * The segment behind a list: +, *, +id, id. *ret_done: nothing follows. What an absent list holds
- * by default ("nets" holds n0) can be named as if it were there.
- */
+/* * is the first element, or the one that a missing list would begin with. */
+static int first_element(const struct change *c, const struct vivi_field *f, const json_t *elements,
+                         char ret_id[VIVI_ID_SIZE], viv_error *err)
+{
+    if (!elements) {
+        (void)snprintf(ret_id, VIVI_ID_SIZE, "%c0", f->path[0]);
+        return 0;
+    }
+    if (json_array_size(elements) == 0)
+        return vivi_fail_field(err, VIV_E_INVALID, c->path, "is empty");
+    vivi_element_id(f->path, elements, 0, ret_id);
+    return 0;
+}
+
+/* What an absent list holds by default ("nets" holds n0) can be named as if it were there. */
+static bool element_exists(const struct vivi_field *f, const json_t *elements, const char *id)
+{
+    if (!elements)
+        return f->def && strcmp(f->def, id) == 0;
+    return vivi_element_find(f->path, elements, id) >= 0;
+}
+
+/* The segment behind a list: *, +id, id. + alone is resolve_append's. */
 static int resolve_element(struct change *c, const struct vivi_field *f, const json_t *elements,
                            const char **rest, viv_error *err)
 {
     char id[VIVI_ID_SIZE];
     bool add;
-    int r;
+    int r = 0;
 
     if (!take_segment(rest, id))
         return vivi_fail_field(err, VIV_E_INVALID, c->path, "there is no such element");
-    if (strcmp(id, "+") == 0 && !*rest)
-        return resolve_append(c, err);
-    if (strcmp(id, "*") == 0) {
-        if (elements && json_array_size(elements) == 0)
-            return vivi_fail_field(err, VIV_E_INVALID, c->path, "is empty");
-        if (elements)
-            vivi_element_id(f->path, elements, 0, id);
-        else
-            (void)snprintf(id, sizeof(id), "%c0", f->path[0]);
-        add = true;
-    } else {
-        add = id[0] == '+';
-        if (add)
-            memmove(id, id + 1, strlen(id));
-    }
-    if (add) {
-        r = vivi_parse_name(id, err);
-        if (r < 0)
-            return vivi_in_field(err, r, c->path);
-    } else if (elements ? vivi_element_find(f->path, elements, id) < 0
-                        : !f->def || strcmp(f->def, id) != 0) {
+    add = id[0] == '+' || strcmp(id, "*") == 0;
+    if (strcmp(id, "*") == 0)
+        r = first_element(c, f, elements, id, err);
+    else if (add)
+        memmove(id, id + 1, strlen(id));
+    if (r < 0)
+        return r;
+    r = vivi_parse_name(id, err);
+    if (r < 0)
+        return vivi_in_field(err, r, c->path);
+    if (!add && !element_exists(f, elements, id))
         return fail_no_element(c, elements, id, err);
-    }
     r = push(c, STEP_ELEMENT, id, err);
     if (r < 0)
         return r;
@@ -411,34 +419,57 @@ static int resolve_map_key(struct change *c, const struct vivi_field *f, const c
     return text ? set_scalar(c, f, text, err) : 0;
 }
 
+/* One more value of a list of scalars: "forward.+". */
+static int resolve_one_more(struct change *c, const struct vivi_field *f, viv_error *err)
+{
+    int r;
+
+    if (!c->text)
+        return vivi_fail_field(err, VIV_E_INVALID, c->path, "+ needs a value");
+    r = push(c, STEP_APPEND, "+", err);
+    return r < 0 ? r : set_scalar(c, f, c->text, err);
+}
+
+/* All of a field. */
+static int set_whole(struct change *c, const struct vivi_field *f, viv_error *err)
+{
+    switch (f->type) {
+    case VIVI_T_STR_LIST:
+    case VIVI_T_FORWARD_LIST: return set_scalars(c, f, err);
+    case VIVI_T_MAP: return set_yaml(c, err);
+    case VIVI_T_OBJECT_LIST:
+        if (strcmp(c->text, "none") != 0)
+            return set_yaml(c, err);
+        c->value = json_array();
+        return c->value ? 0 : vivi_fail_oom(err);
+    case VIVI_T_STR:
+    case VIVI_T_BOOL:
+    case VIVI_T_INT:
+    case VIVI_T_SIZE:
+    case VIVI_T_DURATION:
+    case VIVI_T_ENUM:
+    case VIVI_T_PATH:
+    case VIVI_T_NAME:
+    case VIVI_T_MAC:
+    case VIVI_T_FORWARD:
+    case VIVI_T_TEXT: break;
+    }
+    return set_scalar(c, f, c->text, err);
+}
+
 /* At a field: its value, or a part of it. */
 static int resolve_field(struct change *c, const struct vivi_field *f, const char *rest,
                          viv_error *err)
 {
     bool list = f->type == VIVI_T_FORWARD_LIST || f->type == VIVI_T_STR_LIST;
-    int r;
 
-    if (rest && f->type == VIVI_T_MAP)
+    if (!rest)
+        return c->text ? set_whole(c, f, err) : 0;
+    if (f->type == VIVI_T_MAP)
         return resolve_map_key(c, f, rest, err);
-    if (rest && list && strcmp(rest, "+") == 0) {
-        if (!c->text)
-            return vivi_fail_field(err, VIV_E_INVALID, c->path, "+ needs a value");
-        r = push(c, STEP_APPEND, "+", err);
-        return r < 0 ? r : set_scalar(c, f, c->text, err);
-    }
-    if (rest)
-        return vivi_fail_unknown(c->pattern, c->path, rest, err);
-    if (!c->text)
-        return 0;
-    if (list)
-        return set_scalars(c, f, err);
-    if (f->type == VIVI_T_OBJECT_LIST && strcmp(c->text, "none") == 0) {
-        c->value = json_array();
-        return c->value ? 0 : vivi_fail_oom(err);
-    }
-    if (f->type == VIVI_T_MAP || f->type == VIVI_T_OBJECT_LIST)
-        return set_yaml(c, err);
-    return set_scalar(c, f, c->text, err);
+    if (list && strcmp(rest, "+") == 0)
+        return resolve_one_more(c, f, err);
+    return vivi_fail_unknown(c->pattern, c->path, rest, err);
 }
 
 /* The path ends at a mapping: its shorthand, or all of it as YAML. */
@@ -486,6 +517,8 @@ static int resolve(struct change *c, const json_t *doc, const char *path, viv_er
             continue;
         if (f->type != VIVI_T_OBJECT_LIST || !rest)
             return resolve_field(c, f, rest, err);
+        if (strcmp(rest, "+") == 0)
+            return resolve_append(c, err);
         r = resolve_element(c, f, vivi_config_get(doc, f->path), &rest, err);
         if (r < 0 || !rest)
             return r;

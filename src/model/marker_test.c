@@ -237,6 +237,25 @@ static void the_longest_valid_tail_fits(void **state)
 }
 
 /* What a marker is, said plainly: the specification against which pieces are compared. */
+static bool is_plainly(const char *nonce, char *line, size_t size)
+{
+    char *word = NULL, *space, ip[46];
+
+    if (size > 0 && line[size - 1] == '\r')
+        line[--size] = '\0';
+    for (size_t i = 0; i + strlen(VIVI_MARKER) <= size; i++)
+        if (memcmp(line + i, VIVI_MARKER, strlen(VIVI_MARKER)) == 0)
+            word = line + i + strlen(VIVI_MARKER);
+    if (!word || *word != ' ' || strlen(word) != size - (size_t)(word - line))
+        return false;
+    space = strchr(++word, ' ');
+    if (space)
+        *space++ = '\0';
+    if (vivi_parse_ip(word, ip, NULL) < 0 || strcmp(ip, "0.0.0.0") == 0 || strcmp(ip, "::") == 0)
+        return false;
+    return !space || strcmp(space, nonce) == 0;
+}
+
 static int count_plainly(const char *nonce, const char *text, size_t len)
 {
     int n = 0;
@@ -245,25 +264,12 @@ static int count_plainly(const char *nonce, const char *text, size_t len)
         const char *lf = memchr(text + at, '\n', len - at);
         size_t size = lf ? (size_t)(lf - text) - at : 0;
         cleanup_free char *line = lf ? calloc(1, size + 1) : NULL;
-        char *word = NULL, *space, ip[46];
 
         if (!line)
             break;
         memcpy(line, text + at, size);
         at += size + 1;
-        if (size > 0 && line[size - 1] == '\r')
-            line[--size] = '\0';
-        for (size_t i = 0; i + strlen(VIVI_MARKER) <= size; i++)
-            if (memcmp(line + i, VIVI_MARKER, strlen(VIVI_MARKER)) == 0)
-                word = line + i + strlen(VIVI_MARKER);
-        if (!word || *word != ' ' || strlen(word) != size - (size_t)(word - line))
-            continue;
-        space = strchr(++word, ' ');
-        if (space)
-            *space++ = '\0';
-        if (vivi_parse_ip(word, ip, NULL) == 0 && strcmp(ip, "0.0.0.0") != 0 &&
-            strcmp(ip, "::") != 0)
-            n += !space || strcmp(space, nonce) == 0;
+        n += is_plainly(nonce, line, size);
     }
     return n;
 }

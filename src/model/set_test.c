@@ -241,7 +241,7 @@ static void mistyped_paths_are_hinted_at(void **state)
     viv_error err = VIV_ERROR_INIT;
 
     (void)state;
-    assert_int_equal(vivi_config_set(doc, "memory.szie", "1", "/", &err), -VIV_E_INVALID);
+    assert_int_equal(vivi_config_set(doc, "memory.seize", "1", "/", &err), -VIV_E_INVALID);
     assert_string_equal(err.hint, "did you mean \"memory.size\"?");
     assert_int_equal(vivi_config_set(doc, "disks.+", "/a,readnoly", "/", &err), -VIV_E_INVALID);
     assert_string_equal(err.hint, "did you mean \"disks.+.readonly\"?");

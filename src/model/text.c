@@ -3,19 +3,27 @@
 
 #include <stdint.h>
 
+/* How many bytes a character has that begins with c; 0: none begins so. */
+static size_t length_by_first(unsigned char c)
+{
+    if (c < 0x80)
+        return 1;
+    if (c < 0xc2 || c > 0xf4)
+        return 0;
+    return c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+}
+
 /* Length of the character that begins at p, 0 = none does. */
 static size_t character(const unsigned char *p, size_t len)
 {
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = p[0] < 0x80                   ? 1
-               : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-               : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
-               : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-                                             : 0;
+    size_t n = length_by_first(p[0]);
     uint32_t c;
 
-    if (n <= 1 || n > len)
-        return n > len ? 0 : n;
+    if (n <= 1)
+        return n;
+    if (n > len)
+        return 0;
     c = p[0] & (0x7fu >> n);
     for (size_t i = 1; i < n; i++) {
         if ((p[i] & 0xc0) != 0x80)

@@ -97,23 +97,23 @@ static int check_bytes(struct reader *rd, viv_error *err)
     return vivi_fail(err, VIV_E_INVALID, "is not valid UTF-8");
 }
 
-static bool read_hex4(const char *p, unsigned *ret)
+/* The code of a "\uXXXX" at p, 0 = there is none (or it is U+0000, which is no half of anything).
+ */
+static unsigned escape_at(const char *p, size_t len)
 {
     unsigned v = 0;
 
-    for (int i = 0; i < 4; i++) {
-        char c = p[i];
-        unsigned d = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
-                     : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
-                     : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
-                                            : 16;
-
-        if (d > 15)
-            return false;
-        v = v << 4 | d;
+    if (len < 6 || p[0] != '\\' || p[1] != 'u')
+        return 0;
+    for (int i = 2; i < 6; i++) {
+        if (p[i] >= '0' && p[i] <= '9')
+            v = v << 4 | (unsigned)(p[i] - '0');
+        else if ((p[i] | 0x20) >= 'a' && (p[i] | 0x20) <= 'f')
+            v = v << 4 | (unsigned)((p[i] | 0x20) - 'a' + 10);
+        else
+            return 0;
     }
-    *ret = v;
-    return true;
+    return v;
 }
 
 /*
@@ -129,11 +129,10 @@ static char *join_surrogates(const char *text, size_t *len)
     for (size_t i = 0; copy && i < *len;) {
         const char *p = text + i;
         size_t n = p[0] == '\\' && i + 1 < *len ? 2 : 1; /* "\\\\u" is a backslash and a u */
-        unsigned high, low;
+        unsigned high = escape_at(p, *len - i), low;
 
-        if (*len - i >= 12 && p[0] == '\\' && p[1] == 'u' && read_hex4(p + 2, &high) &&
-            high >= 0xd800 && high < 0xdc00 && p[6] == '\\' && p[7] == 'u' &&
-            read_hex4(p + 8, &low) && low >= 0xdc00 && low < 0xe000) {
+        low = (high & 0xfc00) == 0xd800 ? escape_at(p + 6, *len - i - 6) : 0;
+        if ((low & 0xfc00) == 0xdc00) {
             out += (size_t)snprintf(copy + out, 11, "\\U%08x",
                                     0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00));
             i += 12;
