@@ -210,12 +210,10 @@ static void nobody_told(void *arg)
     vivi_adopt_done(m);
 }
 
-/* The driver reads what the VMM wrote last: it may say why. */
 static void hear_last_words(struct vivi_monitor *m)
 {
     if (this_run_recorded(m) && m->machine.driver && m->machine.fx)
-        vivi_life_adopt(m);
-    vivi_disarm(m, &m->adopt_deadline);
+        vivi_life_hear(m);
 }
 
 static void ended_meanwhile(struct vivi_monitor *m, const struct vivi_exit_rec *rec)
@@ -280,20 +278,24 @@ static void take_over(struct vivi_monitor *m, const struct vivi_exit_rec *rec)
             return;
         }
         hear_last_words(m); /* its end is being reaped, or nobody will ever know */
-        m->stage = VIVI_STAGE_ADOPTING;
         vivi_arm(m, &m->unobserved,
                  &(struct vivi_arm){"exit-unobserved", UNOBSERVED_MS, nobody_told});
         return;
     }
     if (!m->machine.driver || !m->machine.fx) {
         vivi_log(VIVI_LOG_ERROR, "the VMM lives, but its driver is not known");
-        m->stage = VIVI_STAGE_ADOPTING;
         vivi_adopt_done(m);
         return;
     }
-    m->boot_began_us = m->timeline.origin_us;
-    m->running_since_us = m->st.state == VIV_ST_STARTING ? 0 : vivi_mono_us();
     vivi_life_adopt(m);
+}
+
+/* When it came to run, as near as the timeline knows; 0: it never did. */
+static uint64_t ran_since(const struct vivi_monitor *m)
+{
+    if (this_run_recorded(m) && vivi_timeline_has(&m->timeline, VIVI_STEP_RUNNING))
+        return m->timeline.origin_us + m->timeline.step_us[VIVI_STEP_RUNNING];
+    return m->st.state == VIV_ST_STARTING ? 0 : m->adopted_since_us;
 }
 
 static int find_run(struct vivi_monitor *m, viv_error *err)
@@ -309,6 +311,11 @@ static int find_run(struct vivi_monitor *m, viv_error *err)
     if (r < 0)
         return r;
     m->stage = VIVI_STAGE_ADOPTING;
+    /* The first boot of a run began with the request; when a later one did is not recorded. */
+    m->boot_began_us = json_array_size(json_object_get(m->running, "boots")) > 1
+                           ? m->adopted_since_us
+                           : m->timeline.origin_us;
+    m->running_since_us = ran_since(m);
     if (this_run_recorded(m))
         open_run(m);
     else

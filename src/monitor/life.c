@@ -522,24 +522,33 @@ static void adopt_late(void *arg)
     vivi_adopt_done(m);
 }
 
-void vivi_life_adopt(struct vivi_monitor *m)
+void vivi_life_hear(struct vivi_monitor *m)
 {
     viv_error err = VIV_ERROR_INIT;
 
-    m->stage = VIVI_STAGE_ADOPTING;
+    if (give_to_driver(m, true, &err) < 0)
+        vivi_log(VIVI_LOG_INFO, "last words: %s", err.message); /* nobody listens any more */
+    m->dop[VIVI_DOP_ADOPT] = 0; /* an answer would be of a VMM that is gone */
+    pump_all(m);
+}
+
+void vivi_life_adopt(struct vivi_monitor *m)
+{
+    viv_error err = VIV_ERROR_INIT;
+    int r;
+
     m->vcpus = m->st.state == VIV_ST_PAUSED ? VIV_ST_PAUSED : VIV_ST_RUNNING;
-    if (give_to_driver(m, true, &err) < 0) {
-        m->dop[VIVI_DOP_ADOPT] = 0;
-        vivi_log(VIVI_LOG_WARN, "adopt: %s", err.message);
-        pump_all(m);
-        on_serial(m, false);
-        vivi_adopt_done(m);
-        return;
-    }
-    vivi_arm(m, &m->adopt_deadline,
-             &(struct vivi_arm){"adopt-deadline", VIVI_ADOPT_DEADLINE_MS, adopt_late});
+    r = give_to_driver(m, true, &err);
+    if (r >= 0)
+        vivi_arm(m, &m->adopt_deadline,
+                 &(struct vivi_arm){"adopt-deadline", VIVI_ADOPT_DEADLINE_MS, adopt_late});
     pump_all(m);
     on_serial(m, false);
+    if (r < 0) {
+        m->dop[VIVI_DOP_ADOPT] = 0;
+        vivi_log(VIVI_LOG_WARN, "adopt: %s", err.message);
+        vivi_adopt_done(m);
+    }
 }
 
 /* Adoption is over. A start that was half done is done now; the rest is as the VMM says. */

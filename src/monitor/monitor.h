@@ -189,6 +189,8 @@ extern const struct vivi_keeper_events vivi_life_keeper;
 /* Gives the machine to the driver again after a monitor's death; vivi_adopt_done follows. */
 void vivi_life_adopt(struct vivi_monitor *m);
 void vivi_life_adopted(struct vivi_monitor *m);
+/* The VMM is gone: the driver only reads what it wrote last, which may say why. */
+void vivi_life_hear(struct vivi_monitor *m);
 /* The run has ended; status as the keeper told it. */
 struct vivi_end_status {
     bool known;
@@ -296,14 +298,13 @@ struct vivi_wait {
     uint64_t began_ms;  /* loop clock: when the request came */
     enum viv_state state;
     uint64_t offset;
-    char op[VIVI_OP_ID_SIZE]; /* OP: the client's own operation id */
 };
 int vivi_wait_add(struct vivi_monitor *m, const struct vivi_wait *w, viv_error *err);
 /* Answers whoever waits for what is true now. */
 void vivi_waits_check(struct vivi_monitor *m);
 void vivi_waits_log(struct vivi_monitor *m);
-/* The operation is over; err NULL: it worked. own: its id. */
-void vivi_waits_op(struct vivi_monitor *m, const char *own, const viv_error *err);
+/* The operation is over; err NULL: it worked. */
+void vivi_waits_op(struct vivi_monitor *m, const viv_error *err);
 void vivi_waits_forget(struct vivi_monitor *m, const struct vivi_client *c);
 size_t vivi_waits_of(const struct vivi_monitor *m, const struct vivi_client *c);
 /* wait_ready's deadline for this VM: the request's, else the configuration's. */

@@ -27,8 +27,7 @@ static void op_event(struct vivi_monitor *m, const struct vivi_op *op, const viv
     (void)json_object_set_new(more, "op", vivi_json_str(op->id));
     (void)json_object_set_new(more, "verb", json_string(vivi_verb_name(op->verb)));
     if (ended)
-        (void)json_object_set_new(more, "code",
-                                  json_string(err ? viv_code_name(err->code) : "OK"));
+        (void)json_object_set_new(more, "code", json_string(err ? viv_code_name(err->code) : "OK"));
     vivi_record_event(m, "op", more);
 }
 
@@ -78,7 +77,7 @@ void vivi_op_end(struct vivi_monitor *m, const viv_error *err)
     vivi_disarm(m, &m->op.deadline);
     m->op = (struct vivi_op){.verb = VIVI_VERB_NONE};
     keep_result(m, &op, err);
-    vivi_waits_op(m, op.id, err); /* first: clients wait; a crash here only repeats the answer */
+    vivi_waits_op(m, err); /* first: clients wait; a crash here only repeats the answer */
     if (op.journalled && !m->removed &&
         vivi_journal_end(m->dir.fd, op.id, err ? err->code : 0, &why) < 0)
         vivi_log(VIVI_LOG_ERROR, "journal: %s", why.message);
@@ -88,16 +87,17 @@ void vivi_op_end(struct vivi_monitor *m, const viv_error *err)
 
 /* ---- asking again, joining, getting in the way ---- */
 
+/* own: this request is what the operation does; who only joined has changed nothing. */
 static int wait_for_op(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
-                       viv_error *err)
+                       bool own, viv_error *err)
 {
     struct vivi_wait w = {.client = c,
                           .id = q->id,
                           .kind = VIVI_WAIT_OP,
+                          .changed = own,
                           .timeout_ms = VIVI_NO_TIMEOUT,
                           .began_ms = m->loop->now_ms(m->loop->ctx)};
 
-    memcpy(w.op, q->op, sizeof(w.op));
     if (q->verb == VIVI_VERB_START && q->wait_ready) {
         w.then_ready = true;
         w.timeout_ms = vivi_ready_timeout(m, q);
@@ -145,7 +145,7 @@ static int replay(struct vivi_monitor *m, struct vivi_client *c, const struct vi
     int r;
 
     if (m->op.verb != VIVI_VERB_NONE && strcmp(m->op.id, q->op) == 0) {
-        r = wait_for_op(m, c, q, err);
+        r = wait_for_op(m, c, q, true, err);
         return r < 0 ? r : 1;
     }
     for (size_t i = 0; i < VIVI_OPS_KEPT; i++) {
@@ -186,7 +186,7 @@ static int join(struct vivi_monitor *m, struct vivi_client *c, const struct vivi
 {
     bool kill = q->verb == VIVI_VERB_KILL ||
                 (q->verb == VIVI_VERB_STOP && q->timeout_ms == 0 && q->may_kill);
-    int r = wait_for_op(m, c, q, err);
+    int r = wait_for_op(m, c, q, q->verb != m->op.verb, err);
 
     if (r < 0)
         return r;
@@ -295,7 +295,7 @@ static int begin_start(struct ask *a, viv_error *err)
     vivi_op_begin(m, VIVI_VERB_START, q->op);
     m->op.timeout_ms =
         q->timeout_ms >= 0 && !q->wait_ready ? q->timeout_ms : VIVI_START_DEADLINE_MS;
-    r = wait_for_op(m, a->c, q, err);
+    r = wait_for_op(m, a->c, q, true, err);
     if (r < 0) {
         vivi_op_end(m, err);
         return r;
@@ -335,7 +335,7 @@ static int begin_stop(struct ask *a, viv_error *err)
     }
     vivi_op_begin(m, a->q->verb, a->q->op);
     m->op.timeout_ms = kill ? VIVI_STOP_KILL_MS : (int64_t)grace_of(m, a->q);
-    r = wait_for_op(m, a->c, a->q, err);
+    r = wait_for_op(m, a->c, a->q, true, err);
     if (r < 0) {
         vivi_op_end(m, err);
         return r;
@@ -408,7 +408,7 @@ static int begin_reboot(struct ask *a, viv_error *err)
     if (r < 0)
         return r;
     vivi_op_begin(m, VIVI_VERB_REBOOT, a->q->op);
-    r = wait_for_op(m, a->c, a->q, err);
+    r = wait_for_op(m, a->c, a->q, true, err);
     if (r < 0) {
         vivi_op_end(m, err);
     } else if (a->q->hard) {
@@ -451,7 +451,7 @@ static int begin_pause(struct ask *a, viv_error *err)
     if (r < 0)
         return r;
     vivi_op_begin(m, a->q->verb, a->q->op);
-    r = wait_for_op(m, a->c, a->q, err);
+    r = wait_for_op(m, a->c, a->q, true, err);
     if (r < 0) {
         vivi_op_end(m, err);
         return r;
@@ -491,7 +491,7 @@ static int begin_remove(struct ask *a, viv_error *err)
         return r;
     }
     vivi_op_begin(m, VIVI_VERB_REMOVE, a->q->op);
-    r = wait_for_op(m, a->c, a->q, err);
+    r = wait_for_op(m, a->c, a->q, true, err);
     if (r < 0)
         vivi_op_end(m, err);
     else if (vivi_state_has_vmm(m->st.state))

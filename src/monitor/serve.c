@@ -20,11 +20,10 @@
 #include "base/log.h"
 #include "store/control.h"
 
-#define FRAME_FDS_AT 6 /* of a frame's head: the number of its descriptors (base/frame.h) */
-#define CLIENTS_MAX  256
-#define QUEUE_MAX    (1u << 20)  /* answers a client has not taken */
-#define QUEUE_PAUSE  (64u << 10) /* from here on its requests wait */
-#define WAITS_MAX    64          /* unanswered requests of one client */
+#define CLIENTS_MAX 256
+#define QUEUE_MAX   (1u << 20)  /* answers a client has not taken */
+#define QUEUE_PAUSE (64u << 10) /* from here on its requests wait */
+#define WAITS_MAX   64          /* unanswered requests of one client */
 
 struct vivi_client {
     struct vivi_client *next;
@@ -170,7 +169,7 @@ static void tell(struct vivi_client *c, enum vivi_control_op op, json_t *body_co
     }
     json_decref(body_consume);
     if (fd >= 0) {
-        c->out.data[before + FRAME_FDS_AT] = 1;
+        vivi_frame_announce(&c->out, before, 1);
         c->out_fd = fd;
         c->out_fd_at = before;
     }

@@ -202,7 +202,7 @@ void vivi_waits_log(struct vivi_monitor *m)
     }
 }
 
-void vivi_waits_op(struct vivi_monitor *m, const char *own, const viv_error *err)
+void vivi_waits_op(struct vivi_monitor *m, const viv_error *err)
 {
     struct vivi_waiter *e, *next;
 
@@ -214,8 +214,6 @@ void vivi_waits_op(struct vivi_monitor *m, const char *own, const viv_error *err
             refuse(e, err);
             continue;
         }
-        /* Who joined somebody else's operation has changed nothing. */
-        e->w.changed = own[0] && strcmp(e->w.op, own) == 0;
         if (e->w.then_ready) {
             e->w.kind = VIVI_WAIT_READY;
             check_ready(e);

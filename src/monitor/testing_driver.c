@@ -1,0 +1,231 @@
+#include "monitor/testing.h"
+
+#include "driver/capset.h"
+
+#define RIG_CAPS(X) X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT)
+
+struct rig_driver rig_driver;
+
+static void emit(struct vivi_driver_event e)
+{
+    e.run = rig_driver.run;
+    rig_driver.host->event(rig_driver.host->ctx, &e);
+}
+
+void rig_tell(enum vivi_event_kind kind, uint64_t value, const char *text)
+{
+    struct vivi_driver_event e = {.kind = kind, .text = text};
+
+    if (kind == VIVI_EV_STATE)
+        e.state = (enum viv_state)value;
+    else if (kind == VIVI_EV_ENDING)
+        e.reason = (enum vivi_reason)value;
+    else
+        e.offset = value;
+    emit(e);
+}
+
+void rig_done(uint64_t op, const char *error)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    if (error)
+        (void)vivi_fail(&err, VIV_E_VMM, "%s", error);
+    emit((struct vivi_driver_event){.kind = VIVI_EV_DONE, .op = op, .err = error ? &err : NULL});
+}
+
+/* ---- pure ---- */
+
+static int probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
+                 viv_error *err)
+{
+    (void)cache_dir;
+    (void)wanted;
+    (void)err;
+    *ret = (struct vivi_probe){.usable = true, .exe = "/bin/rig", .accel = rig_driver.accel};
+    ret->caps = (struct vivi_caps)VIVI_CAPSET(RIG_CAPS);
+    if (rig_driver.accel == VIVI_ACCEL_TCG)
+        (void)snprintf(ret->accel_reason, sizeof(ret->accel_reason), "no usable KVM (none)");
+    return 0;
+}
+
+static int check(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret)
+{
+    (void)c;
+    (void)f;
+    if (!rig_driver.problem)
+        return 0;
+    ret->items = calloc(2, sizeof(*ret->items));
+    for (; ret->items && ret->n < 2; ret->n++) {
+        ret->items[ret->n] = (viv_error)VIV_ERROR_INIT;
+        (void)vivi_fail_field(&ret->items[ret->n], VIV_E_INVALID,
+                              ret->n == 0 ? "boot.kernel" : "memory.size", "%s",
+                              rig_driver.problem);
+    }
+    return ret->items ? 0 : -VIV_E_NO_MEMORY;
+}
+
+static int plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err)
+{
+    static char serial[] = "serial.out", events[] = "events.out", input[] = "serial.in";
+    static char serial_log[] = "serial.log", events_log[] = "events-vmm.log", text[] = "vmm.log";
+    static char socket[] = "ctl";
+    const struct vivi_port ports[] = {
+        {VIVI_PORT_FIFO_OUT, serial, serial_log, 16u << 20, -1, -1, false},
+        {VIVI_PORT_FIFO_OUT, events, events_log, 1u << 20, 4, 5, true},
+        {VIVI_PORT_FIFO_IN, input, NULL, 0, -1, -1, false},
+        {VIVI_PORT_APPEND, text, NULL, 0, 2, -1, false},
+        {VIVI_PORT_LISTEN, socket, NULL, 0, 3, -1, false},
+    };
+    int r = vivi_plan_arg(ret, "rig");
+
+    ret->exe = strdup("/bin/rig");
+    if (r >= 0)
+        r = vivi_plan_arg(ret, "nonce=%s", in->nonce);
+    for (size_t i = 0; i < ARRAY_SIZE(ports) && r >= 0; i++)
+        r = vivi_plan_port(ret, &ports[i]);
+    return r < 0 || !ret->exe ? vivi_fail_oom(err) : 0;
+}
+
+/* ---- effects ---- */
+
+struct machine {
+    struct vivi_timer *answers[8];
+    size_t n;
+};
+
+struct answer {
+    uint64_t op;
+    enum rig_answer how;
+};
+static struct answer answers[64];
+static size_t n_answers;
+
+static void answer_now(void *arg)
+{
+    struct answer *a = arg;
+    viv_error err = VIV_ERROR_INIT;
+
+    if (a->op == rig_driver.adopt_op && a->how == RIG_AT_ONCE)
+        rig_tell(VIVI_EV_STATE, rig_driver.adopt_state, NULL);
+    if (a->how == RIG_HANG_UP)
+        (void)vivi_fail(&err, VIV_E_IO, "connection closed");
+    else if (a->how == RIG_FAIL)
+        (void)vivi_fail(&err, VIV_E_VMM, "rig: no");
+    emit((struct vivi_driver_event){
+        .kind = VIVI_EV_DONE, .op = a->op, .err = err.code ? &err : NULL});
+}
+
+static int slot(struct machine *m, enum rig_answer how, uint64_t op, viv_error *err)
+{
+    struct answer *a = &answers[n_answers++ % ARRAY_SIZE(answers)];
+    const struct vivi_loop *l = &rig_driver.loop->face;
+
+    rig_driver.last_op = op;
+    if (how == RIG_REFUSE)
+        return vivi_fail(err, VIV_E_VMM, "rig: refused");
+    if (how == RIG_NEVER)
+        return 0;
+    *a = (struct answer){op, how};
+    assert_true(m->n < ARRAY_SIZE(m->answers));
+    return l->timer(l->ctx, "rig-answer", 0, answer_now, a, &m->answers[m->n++], err);
+}
+
+static int fx_start(void *m, const struct vivi_machine_start *s, uint64_t op, viv_error *err)
+{
+    rig_driver.host = s->host;
+    rig_driver.run = s->run;
+    rig_driver.starts++;
+    return slot(m, rig_driver.start, op, err);
+}
+
+static int fx_adopt(void *m, const struct vivi_machine_start *s, uint64_t op, viv_error *err)
+{
+    rig_driver.host = s->host;
+    rig_driver.run = s->run;
+    rig_driver.adopts++;
+    rig_driver.adopt_op = op;
+    return slot(m, rig_driver.adopt, op, err);
+}
+
+/* Whole lines; "end REASON" tells the ending. */
+static size_t fx_input(void *m, const char *name, const char *data, size_t len)
+{
+    const char *end = memrchr(data, '\n', len);
+    size_t used = end ? (size_t)(end - data) + 1 : 0;
+    enum vivi_reason reason;
+    char word[32];
+
+    (void)m;
+    (void)name;
+    if (rig_driver.input_len + used < sizeof(rig_driver.input)) {
+        memcpy(rig_driver.input + rig_driver.input_len, data, used);
+        rig_driver.input_len += used;
+    }
+    if (used > 4 && memcmp(data, "end ", 4) == 0) {
+        (void)snprintf(word, sizeof(word), "%.*s", (int)strcspn(data + 4, "\n"), data + 4);
+        if (vivi_reason_parse(word, &reason) == 0)
+            rig_tell(VIVI_EV_ENDING, reason, "so it says");
+    }
+    return used;
+}
+
+static void fx_drained(void *m, uint64_t token, uint64_t log_size)
+{
+    (void)m;
+    rig_driver.drained_token = token;
+    rig_driver.drained_size = log_size;
+}
+
+#define SLOT(name, counter)                                    \
+    static int fx_##name(void *m, uint64_t op, viv_error *err) \
+    {                                                          \
+        rig_driver.counter++;                                  \
+        return slot(m, rig_driver.name, op, err);              \
+    }
+SLOT(pause, pauses)
+SLOT(resume, resumes)
+SLOT(reset, resets)
+SLOT(button, buttons)
+SLOT(quit, quits)
+
+static int fx_query(void *m, uint64_t op, viv_error *err)
+{
+    return slot(m, RIG_AT_ONCE, op, err);
+}
+
+static void fx_done(void *priv)
+{
+    struct machine *m = priv;
+
+    rig_driver.dones++;
+    for (size_t i = 0; i < m->n; i++)
+        rig_driver.loop->face.timer_stop(m->answers[i]);
+}
+
+static const struct vivi_driver_effects effects = {
+    .name = "rig",
+    .machine_size = sizeof(struct machine),
+    .start = fx_start,
+    .adopt = fx_adopt,
+    .input = fx_input,
+    .drained = fx_drained,
+    .query = fx_query,
+    .quit = fx_quit,
+    .power_button = fx_button,
+    .pause = fx_pause,
+    .resume = fx_resume,
+    .reset = fx_reset,
+    .done = fx_done,
+};
+
+const struct vivi_driver rig_driver_table = {
+    .name = "rig",
+    .kind = VIVI_DRIVER_FAKE,
+    .machine = "rig",
+    .caps = VIVI_CAPSET(RIG_CAPS),
+    .probe = probe,
+    .check = check,
+    .plan = plan,
+    .effects = &effects,
+};
