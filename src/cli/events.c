@@ -98,13 +98,11 @@ static int drain(struct vivi_cli *c)
     return r < 0 ? vivi_cli_fail(c, NULL, &err) : ferror(stdout) ? 1 : 0;
 }
 
-static int follow(struct vivi_cli *c)
+static int follow(struct vivi_cli *c, int signal_fd)
 {
     viv_error err = VIV_ERROR_INIT;
-    int signal_fd, code = 0;
+    int code = 0;
 
-    if (vivi_signals_catch(&signal_fd, &err) < 0)
-        return vivi_cli_fail(c, NULL, &err);
     while (code == 0) {
         struct pollfd fds[3] = {{.fd = viv_fd(c->v), .events = POLLIN},
                                 {.fd = signal_fd, .events = POLLIN},
@@ -130,7 +128,7 @@ int vivi_cmd_events(struct vivi_cli *c)
     viv_error err = VIV_ERROR_INIT;
     int64_t since = -1;
     uint64_t after = 0;
-    int code;
+    int code, signal_fd = -1;
 
     if (c->args.n_words)
         return vivi_cli_usage(c, "--filter vm=NAME selects a VM", "takes no words");
@@ -148,6 +146,8 @@ int vivi_cmd_events(struct vivi_cli *c)
         after = VIV_EVENTS_ALL;
     if (viv_subscribe(c->v, vivi_args_str(&c->args, "--filter"), after, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
+    if (!no_follow && vivi_signals_catch(&signal_fd, &err) < 0)
+        return vivi_cli_fail(c, NULL, &err);
     code = drain(c);
-    return code || no_follow ? code : follow(c);
+    return code || no_follow ? code : follow(c, signal_fd);
 }

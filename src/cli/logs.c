@@ -188,26 +188,21 @@ static int64_t older_stamp(viv_vm *vm)
     return started && vivi_time_parse(started, &ms) == 0 ? -ms : 0;
 }
 
+/* Interrupts are caught before the first byte is printed: whoever saw one may interrupt. */
 static int follow(struct vivi_cli *c, viv_vm *vm, struct vivi_guest_output *o)
 {
     viv_error err = VIV_ERROR_INIT;
-    int signal_fd, r = vivi_signals_catch(&signal_fd, &err);
+    int r = 1;
 
-    (void)signal_fd;
-    if (r < 0)
-        return vivi_cli_fail(c, viv_vm_name(vm), &err);
     vivi_signals_wake(c->v);
-    for (;;) {
+    while (r > 0 && !vivi_signals_next()) {
         r = viv_vm_log_wait(vm, o->offset, -1, &err);
         o->stamp_ms = vivi_wall_ms();
-        if (r < 0 || vivi_signals_next())
-            break;
-        r = vivi_guest_output_pump(o, &err) < 0 ? -err.code : r;
-        if (r <= 0)
-            break;
+        if (r >= 0 && vivi_guest_output_pump(o, &err) < 0)
+            r = -err.code;
     }
     vivi_signals_wake(NULL);
-    if (r == -VIV_E_CANCELLED || vivi_signals_next())
+    if (r > 0 || r == -VIV_E_CANCELLED)
         return INTERRUPTED;
     return r < 0 ? vivi_cli_fail(c, viv_vm_name(vm), &err) : 0;
 }
@@ -225,8 +220,10 @@ static int print_log(struct vivi_cli *c, viv_vm *vm, const struct want *w)
     cleanup_guest_output struct vivi_guest_output o = {.fd = -1};
     viv_error err = VIV_ERROR_INIT;
     uint64_t start = 0;
-    int fd = -1;
+    int fd = -1, signal_fd;
 
+    if (w->follow && vivi_signals_catch(&signal_fd, &err) < 0)
+        return vivi_cli_fail(c, viv_vm_name(vm), &err);
     if (viv_vm_log_open(vm, w->which, &fd, &start, &err) < 0)
         return has_no_log(vm, &err) ? 0 : vivi_cli_fail(c, viv_vm_name(vm), &err);
     vivi_guest_output_init(&o, c, fd, start);

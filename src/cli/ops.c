@@ -85,10 +85,29 @@ static void job_collect(struct flight *f, struct vivi_job *job)
     job->step++;
 }
 
+/* Whatever answered, every key is there. */
+static json_t *result_record(const struct vivi_job *job)
+{
+    static const char *const keys[] = {"state", "ready", "ip",   "reason",
+                                       "rung",  "run",   "boot", "accel_notice"};
+    json_t *rec = json_pack("{s:s, s:s}", "name", vivi_job_name(job), "uuid", viv_vm_uuid(job->vm));
+    int bad = !rec;
+
+    if (rec && job->merged)
+        bad |= json_object_update(rec, job->merged);
+    for (size_t i = 0; i < ARRAY_SIZE(keys) && !bad; i++) {
+        if (!json_object_get(rec, keys[i]))
+            bad |= json_object_set_new(rec, keys[i], json_null());
+    }
+    if (!bad)
+        return rec;
+    json_decref(rec);
+    return NULL;
+}
+
 static void tell(struct flight *f, struct vivi_job *job)
 {
     struct vivi_cli *c = f->c;
-    json_t *rec;
 
     vivi_progress_clear(&f->progress);
     if (job->failed) {
@@ -102,10 +121,7 @@ static void tell(struct flight *f, struct vivi_job *job)
     if (c->quiet) {
         (void)printf("%s\n", vivi_job_name(job));
     } else if (vivi_cli_structured(c)) {
-        rec = json_pack("{s:s, s:s}", "name", vivi_job_name(job), "uuid", viv_vm_uuid(job->vm));
-        if (rec && job->merged)
-            (void)json_object_update(rec, job->merged);
-        (void)vivi_cli_record(c, rec);
+        (void)vivi_cli_record(c, result_record(job));
     } else if (f->verb->say) {
         f->verb->say(c, job);
     }
