@@ -471,6 +471,43 @@ static void noise_among_the_events_is_skipped(struct world *w)
     EXPECT(w, w->boot == 2);
 }
 
+/* ---- Linux ---- */
+
+static bool is_reset_once(struct world *w)
+{
+    return w->boot == 2;
+}
+
+static void linux_gets_ready(struct world *w)
+{
+    start_to_marker(w);
+    EXPECT(w, world_wait_logged(w, "VMRS_READY 10.0.2.15 0123456789abcdef", 0));
+    EXPECT(w, world_logged(w, "disk vda 8388608 bytes serial root", 0));
+    EXPECT(w, world_logged(w, "disk vdb 4194304 bytes serial data", 0));
+    EXPECT(w, world_logged(w, ", 2 CPU, ", 0));
+    world_do(w, vivi_machine_power_button);
+    EXPECT(w, world_wait_exit(w));
+    EXPECT(w, w->n_ending == 1 && w->reason == VIVI_REASON_GUEST_POWEROFF);
+    EXPECT(w, world_logged(w, "power button", 0));
+}
+
+static void linux_reboots(struct world *w)
+{
+    start_to_marker(w);
+    EXPECT(w, world_wait(w, is_reset_once, "RESET after a reboot of Linux"));
+    EXPECT(w, world_wait_logged(w, "Linux version", w->boot_offset));
+    EXPECT(w, world_wait_logged(w, MARKER, w->boot_offset));
+    EXPECT(w, w->n_reset == 1 || w->boot == 3);
+}
+
+static void linux_panics(struct world *w)
+{
+    start_to_marker(w);
+    EXPECT(w, world_wait(w, is_ending, "ENDING after a panic of Linux"));
+    EXPECT(w, w->reason == VIVI_REASON_GUEST_PANIC);
+    EXPECT(w, world_wait_exit(w));
+}
+
 const struct contract_case contract_cases[] = {
     {"starts, tells api, created, running, and is done once", -1, NULL, starts},
     {"answers a query with its state", VIVI_CAP_STATE, NULL, answers_query},
@@ -518,5 +555,10 @@ const struct contract_case contract_cases[] = {
     {"noise among the events is skipped", -1,
      "keys; event text=\"garbage\\n\\0\\xff\\nreset\\nend\\n\"; event after=1ms text=\"half\"",
      noise_among_the_events_is_skipped},
+    {"Linux gets ready with its disks and CPUs, and obeys the button", VIVI_CAP_BOOT_KERNEL, NULL,
+     linux_gets_ready, ""},
+    {"Linux reboots: one RESET, and the new boot gets ready", VIVI_CAP_BOOT_KERNEL, NULL,
+     linux_reboots, "vivguest.reboot=200"},
+    {"Linux panics: told as such", VIVI_CAP_CRASH_NOTICE, NULL, linux_panics, "vivguest.panic=100"},
 };
 const size_t n_contract_cases = ARRAY_SIZE(contract_cases);

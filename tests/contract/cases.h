@@ -8,6 +8,7 @@ struct contract_case {
     int cap;            /* the capability row it proves, −1 = part of the contract itself */
     const char *script; /* not NULL: needs a VMM that can be told how to misbehave (the fake) */
     void (*run)(struct world *w);
+    const char *cmdline; /* not NULL: needs a VMM that runs Linux, and the demo image */
 };
 
 extern const struct contract_case contract_cases[];

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "cases.h"
@@ -19,22 +20,59 @@ static bool is_required(const char *name)
     return at && (at == list || at[-1] == ',') && strchr(",", at[strlen(name)]);
 }
 
+/* The demo image: $VIV_TEST_GUEST, or as a build has made it. */
+static const char *find_linux(char *ret, size_t size)
+{
+    const char *set = getenv("VIV_TEST_GUEST"), *build = getenv("VIV_BUILD_DIR");
+    const char *const below[] = {"images/demo", "../build/images/demo"};
+
+    for (size_t i = 0; i <= ARRAY_SIZE(below); i++) {
+        char kernel[600];
+
+        if (i == 0)
+            (void)snprintf(ret, size, "%s", set ? set : "");
+        else
+            (void)snprintf(ret, size, "%s/%s", build ? build : "build", below[i - 1]);
+        (void)snprintf(kernel, sizeof(kernel), "%.500s/vmlinuz", ret);
+        if (access(kernel, R_OK) == 0)
+            return NULL;
+    }
+    return "needs guest: no demo image (VIV_TEST_GUEST)";
+}
+
+/* Why a case is not for this driver here, or NULL. */
+static const char *off_because(const struct vivi_driver *d, const struct vivi_probe *p,
+                               const struct contract_case *c, char *image, size_t size)
+{
+    static char text[100];
+
+    if (c->cap >= 0 && !vivi_caps_has(&p->caps, (enum vivi_cap)c->cap)) {
+        (void)snprintf(text, sizeof(text), "off: no capability %s", vivi_cap_rows[c->cap].word);
+        return text;
+    }
+    if (c->script && d->kind != VIVI_DRIVER_FAKE)
+        return "off: this VMM cannot be told to misbehave";
+    if (c->cmdline && d->kind == VIVI_DRIVER_FAKE)
+        return "off: this VMM runs no Linux";
+    return c->cmdline ? find_linux(image, size) : NULL;
+}
+
 static bool run_case(const struct vivi_driver *d, const struct vivi_probe *p, size_t i)
 {
     const struct contract_case *c = &contract_cases[i];
     static struct world w;
+    char image[512];
+    const char *off = off_because(d, p, c, image, sizeof(image));
     int fds = vivi_fd_count();
 
-    if (c->cap >= 0 && !vivi_caps_has(&p->caps, (enum vivi_cap)c->cap)) {
-        printf("ok %zu - %s # SKIP off: no capability %s\n", i + 1, c->name,
-               vivi_cap_rows[c->cap].word);
+    if (off) {
+        printf("ok %zu - %s # SKIP %s\n", i + 1, c->name, off);
         return true;
     }
-    if (c->script && d->kind != VIVI_DRIVER_FAKE) {
-        printf("ok %zu - %s # SKIP off: this VMM cannot be told to misbehave\n", i + 1, c->name);
-        return true;
-    }
-    world_init(&w, d, c->script);
+    if (c->cmdline)
+        world_init_linux(&w, d, image, c->cmdline);
+    else
+        world_init(&w, d, c->script);
     if (!*w.failure)
         c->run(&w);
     world_done(&w);

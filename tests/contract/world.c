@@ -436,7 +436,7 @@ static void make_plan(struct world *w)
         fail_text(w, "plan", err.message);
 }
 
-void world_init(struct world *w, const struct vivi_driver *d, const char *script)
+static void init_dirs(struct world *w, const struct vivi_driver *d)
 {
     memset(w, 0, sizeof(*w));
     poll_loop_init(&w->loop);
@@ -444,7 +444,6 @@ void world_init(struct world *w, const struct vivi_driver *d, const char *script
     w->pidfd = w->input_fd = -1;
     w->state = VIV_ST_COUNT_;
     w->boot = 1;
-    w->obeys = !script || strstr(script, "keys");
     w->host = (struct vivi_driver_host){
         .ctx = w, .loop = &w->loop.iface, .event = host_event, .drain = host_drain};
     (void)snprintf(w->dir, sizeof(w->dir), "/tmp/viv-contract-XXXXXX");
@@ -452,11 +451,63 @@ void world_init(struct world *w, const struct vivi_driver *d, const char *script
         fail_text(w, "mkdtemp", strerror(errno));
         return;
     }
-    (void)snprintf(w->vm_dir, sizeof(w->vm_dir), "%s/vm", w->dir);
+    (void)snprintf(w->vm_dir, sizeof(w->vm_dir), "%.63s/vm", w->dir);
     (void)snprintf(w->run_dir, sizeof(w->run_dir), "%.63s/run, with a comma", w->dir);
     if (mkdir(w->vm_dir, 0700) < 0 || mkdir(w->run_dir, 0700) < 0)
         fail_text(w, "mkdir", strerror(errno));
+}
+
+void world_init(struct world *w, const struct vivi_driver *d, const char *script)
+{
+    init_dirs(w, d);
+    w->obeys = !script || strstr(script, "keys");
     make_config(w, script);
+    make_plan(w);
+}
+
+static void add_disk(struct world *w, const char *id, uint64_t bytes, bool readonly)
+{
+    struct vivi_disk *d = &w->config.disks[w->config.n_disks++];
+    char path[160];
+
+    path_of(path, w->dir, id);
+    (void)strncat(path, ", 1.img", sizeof(path) - strlen(path) - 1);
+    *d = (struct vivi_disk){.id = copy(id), .path = copy(path), .readonly = readonly};
+    vivi_close(&(int){open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)});
+    if (truncate(path, (off_t)bytes) < 0)
+        fail_text(w, "disk", strerror(errno));
+}
+
+void world_init_linux(struct world *w, const struct vivi_driver *d, const char *dir,
+                      const char *cmdline)
+{
+    struct vivi_config *c = &w->config;
+    char text[512];
+
+    init_dirs(w, d);
+    c->name = copy("contract");
+    c->driver = d->kind;
+    c->machine = copy("auto");
+    c->cpus = 2;
+    c->memory_bytes = UINT64_C(256) << 20;
+    c->serial_log_limit_bytes = UINT64_C(16) << 20;
+    (void)snprintf(text, sizeof(text), "%s/vmlinuz", dir);
+    c->kernel = copy(text);
+    (void)snprintf(text, sizeof(text), "%s/initramfs", dir);
+    c->initramfs = copy(text);
+    (void)snprintf(text, sizeof(text), "console=ttyS0 cryptomgr.notests %s", cmdline);
+    c->cmdline = copy(text);
+    c->disks = calloc(2, sizeof(*c->disks));
+    c->nets = calloc(1, sizeof(*c->nets));
+    if (!c->disks || !c->nets) {
+        fail_text(w, "config", "out of memory");
+        return;
+    }
+    add_disk(w, "root", UINT64_C(8) << 20, false);
+    add_disk(w, "data", UINT64_C(4) << 20, true);
+    c->n_nets = 1;
+    c->nets[0].id = copy("n0");
+    (void)snprintf(c->nets[0].mac, sizeof(c->nets[0].mac), "52:54:00:12:34:56");
     make_plan(w);
 }
 

@@ -77,6 +77,10 @@ struct world {
 
 /* script: the fake's; QEMU runs the tiny guest. NULL: the default of each. */
 void world_init(struct world *w, const struct vivi_driver *d, const char *script);
+/* A Linux guest of the demo image in dir instead of the tiny one: two CPUs, 256 MiB, two disks
+ * ("root" 8 MiB, "data" 4 MiB read-only), one NIC. QEMU only. cmdline: more words for the guest. */
+void world_init_linux(struct world *w, const struct vivi_driver *d, const char *dir,
+                      const char *cmdline);
 void world_done(struct world *w); /* kills what lives and removes the directory */
 
 void world_spawn(struct world *w);     /* ports and process, as planned */

@@ -22,8 +22,9 @@
 #define OPTION_MAX_BYTES 65536
 #define SLOT_RNG         0x01
 #define SLOT_PVPANIC     0x02
-#define SLOT_DISKS       0x04 /* … 0x13 */
-#define SLOT_NETS        0x14 /* … 0x1b */
+#define SLOT_DISKS       0x04           /* … 0x13 */
+#define SLOT_NETS        0x14           /* … 0x1b */
+#define TCG_CPU          "max,la57=off" /* a fifth level of page tables only costs emulated walks */
 #define CONTROL_FD       3
 
 static int pair(struct vivi_plan *p, const char *option, const char *value)
@@ -81,7 +82,7 @@ static int plan_machine(const struct vivi_plan_input *in, struct vivi_plan *p)
 
     if ((r = pairf(p, "-machine", "%s,accel=%s,memory-backend=ram0,usb=off,sata=off,smbus=off",
                    qemu_machine(c->machine), kvm ? "kvm" : "tcg")) < 0 ||
-        (r = pair(p, "-cpu", kvm ? "host" : "max")) < 0 ||
+        (r = pair(p, "-cpu", kvm ? "host" : TCG_CPU)) < 0 ||
         (r = pairf(p, "-smp", "%" PRIu32, c->cpus)) < 0 ||
         (r = pairf(p, "-m", "size=%" PRIu64 "M", c->memory_bytes >> 20)) < 0)
         return r;
