@@ -420,9 +420,12 @@ static bool has_vmm(const struct vivi_vmdir *d)
            vivi_proc_alive(&rec.proc);
 }
 
-static int running(viv_error *err)
+static int running(const char *name, viv_error *err)
 {
-    return vivi_fail(err, VIV_E_WRONG_STATE, "it is running; stop it first, or rm --force");
+    int r = vivi_fail(err, VIV_E_WRONG_STATE, "only a stopped VM can be removed (it is running)");
+
+    vivi_hint(err, "viv rm --force %s", name);
+    return r;
 }
 
 /*
@@ -435,7 +438,7 @@ static int remove_unkept(struct call *c, int lock, bool force, json_t **ret_loca
 
     if (has_vmm(&c->d)) {
         if (!force)
-            return running(err);
+            return running(c->d.name, err);
         r = vivi_state_repair(&c->d, err); /* a monitor needs a record to adopt by */
         return r < 0 ? r : 0;
     }

@@ -36,7 +36,7 @@ int vivi_control_parse(const struct vivi_frame *f, json_t **ret, viv_error *err)
     json_error_t je;
 
     j = json_loadb(f->payload ? f->payload : "", f->len, JSON_REJECT_DUPLICATES, &je);
-    if (!j && json_error_code(&je) == json_error_out_of_memory)
+    if (!j && vivi_json_lacked_memory(&je))
         return vivi_fail_oom(err);
     if (!j)
         return vivi_fail(err, VIV_E_PROTOCOL, "a control message is no JSON: %s", je.text);

@@ -25,6 +25,12 @@ int vivi_state_writable(const struct vivi_state *s, viv_error *err)
     return s->schema > VIVI_SCHEMA ? newer(VIVI_STATE_FILE, s->schema, err) : 0;
 }
 
+/* jansson does not always name the cause; a mistake in the text it always explains. */
+bool vivi_json_lacked_memory(const json_error_t *e)
+{
+    return json_error_code(e) == json_error_out_of_memory || e->text[0] == '\0';
+}
+
 /* Takes "schema" out of doc. A missing one is the first. */
 static int take_schema(const char *name, json_t *doc, unsigned *ret, viv_error *err)
 {
@@ -56,7 +62,7 @@ int vivi_json_read_any(int vm_fd, const char *name, size_t max_bytes, json_t **r
         return r;
     }
     doc = json_loadb(buf.data ? buf.data : "", buf.len, JSON_REJECT_DUPLICATES, &je);
-    if (!doc && json_error_code(&je) == json_error_out_of_memory)
+    if (!doc && vivi_json_lacked_memory(&je))
         return vivi_fail_oom(err);
     if (!doc)
         return vivi_fail(err, VIV_E_PROTOCOL, "%s: line %d: %s", name, je.line > 0 ? je.line : 1,

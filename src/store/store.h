@@ -35,6 +35,9 @@ json_t *vivi_json_str(const char *s);
 /* As above, "" → null too. */
 json_t *vivi_json_str_or_null(const char *s);
 
+/* Whether a text could not be parsed for want of memory. */
+bool vivi_json_lacked_memory(const json_error_t *e);
+
 /* ---- root ---- */
 
 struct vivi_root {

@@ -18,13 +18,14 @@ int64_t now_ms(void)
 int fixture_open(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
+    const char *tmp = getenv("TMPDIR");
     viv_error err = VIV_ERROR_INIT;
 
     if (!f)
         return -1;
     (void)unsetenv("VIV_RUN");
     f->fds_before = vivi_fd_count();
-    (void)snprintf(f->dir, sizeof(f->dir), "/tmp/vivm.XXXXXX");
+    (void)snprintf(f->dir, sizeof(f->dir), "%.40s/vivm.XXXXXX", tmp ? tmp : "/tmp");
     if (!mkdtemp(f->dir) || viv_open(f->dir, VIV_OPEN_CREATE, &f->v, &err) < 0) {
         print_error("%s\n", err.message);
         free(f);
