@@ -6,6 +6,7 @@
  */
 #include "model/canon.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -276,13 +277,14 @@ static int set_element(struct change *c, viv_error *err)
     char *rest = copy, *word;
     int r;
 
+    assert(f); /* every list of devices has one */
     if (!copy || !element)
         return vivi_fail_oom(err);
     for (bool first = true; (word = next_word(&rest)); first = false) {
         const struct vivi_field *to = f;
         const char *text = word;
 
-        if (!first || !f) {
+        if (!first) {
             r = word_field(c, word, &to, &text, err);
             if (r < 0)
                 return r;
@@ -625,9 +627,9 @@ int vivi_config_set(json_t *doc, const char *path, const char *value, const char
     bool minus = n > 0 && n < sizeof(plain) && path[n - 1] == '-';
     int r;
 
-    if (n == minus || n == sizeof(plain))
+    (void)snprintf(plain, sizeof(plain), "%.*s", (int)(minus ? n - 1 : n), path);
+    if (plain[0] == '\0' || n == sizeof(plain))
         return vivi_fail_unknown("", "", path, err);
-    (void)snprintf(plain, sizeof(plain), "%.*s", (int)(n - minus), path);
     if (minus && value)
         return vivi_fail_field(err, VIV_E_INVALID, plain, "is removed by -, so it takes no value");
     r = resolve(&c, doc, plain, err);

@@ -74,6 +74,18 @@ static void fields_are_found_by_concrete_and_pattern_paths(void **state)
     assert_null(vivi_field_find("."));
 }
 
+static void every_list_of_devices_has_a_first_word_for_its_flag(void **state)
+{
+    char pattern[64];
+
+    (void)state;
+    for (size_t i = 0; i < vivi_fields_count(); i++)
+        if (vivi_fields[i].type == VIVI_T_OBJECT_LIST) {
+            (void)snprintf(pattern, sizeof(pattern), "%s.*", vivi_fields[i].path);
+            assert_non_null(vivi_field_shorthand(pattern));
+        }
+}
+
 static void completion_knows_the_words(void **state)
 {
     (void)state;
@@ -200,6 +212,7 @@ int main(void)
         cmocka_unit_test(paths_and_flags_stand_for_one_field_each),
         cmocka_unit_test(every_default_is_a_value_of_its_field),
         cmocka_unit_test(fields_are_found_by_concrete_and_pattern_paths),
+        cmocka_unit_test(every_list_of_devices_has_a_first_word_for_its_flag),
         cmocka_unit_test(completion_knows_the_words),
         cmocka_unit_test(every_flag_sets_something_and_lists_grow),
         cmocka_unit_test(the_schema_has_every_field_and_nothing_else),
