@@ -13,7 +13,7 @@
 
 #define WORLD_MAX_DONE    64
 #define WORLD_MAX_STREAMS 4
-#define WORLD_WAIT_MS     30000
+#define WORLD_WAIT_MS     120000 /* only a hang lasts that long */
 
 struct done_record {
     uint64_t op;
