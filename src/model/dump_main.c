@@ -5,6 +5,7 @@
  *   viv-model-dump docs      the fields as a Markdown table
  *   viv-model-dump fields    the fields as JSON
  *   viv-model-dump caps      the capability rows as JSON
+ *   viv-model-dump parse     the canonical form of the configuration on standard input
  */
 #include <stdio.h>
 #include <string.h>
@@ -82,6 +83,22 @@ static int print_caps(void)
     return print_json(take_ptr(out));
 }
 
+static int print_parsed(void)
+{
+    cleanup_free char *text = malloc(VIVI_CONFIG_MAX_BYTES + 1);
+    viv_error err = VIV_ERROR_INIT;
+    json_t *doc = NULL;
+    size_t n;
+
+    if (!text)
+        return 1;
+    n = fread(text, 1, VIVI_CONFIG_MAX_BYTES + 1, stdin);
+    if (vivi_config_parse(text, n, NULL, "/", &doc, &err) == 0)
+        return print_json(doc);
+    (void)fprintf(stderr, "%s\n", err.message);
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc == 2 ? argv[1] : "";
@@ -95,7 +112,9 @@ int main(int argc, char **argv)
         rc = print_fields();
     else if (strcmp(what, "caps") == 0)
         rc = print_caps();
+    else if (strcmp(what, "parse") == 0)
+        rc = print_parsed();
     else
-        (void)fputs("usage: viv-model-dump schema|docs|fields|caps\n", stderr);
+        (void)fputs("usage: viv-model-dump schema|docs|fields|caps|parse\n", stderr);
     return fflush(stdout) == 0 ? rc : 1;
 }
