@@ -134,10 +134,25 @@ static const char *reason_word(const viv_rec *ev)
     return code ? code : viv_rec_str(ev, "reason");
 }
 
+/* The record knows more than the event: the VMM's own words. */
+static void say_end(struct foreground *f, const char *state, const char *reason)
+{
+    cleanup_rec viv_rec *info = NULL;
+    const char *text = NULL;
+
+    if (viv_vm_info(f->vm, &info, NULL) == 0)
+        text = viv_rec_str(info, "reason.text");
+    if (!reason)
+        say(f, "%s", state);
+    else if (!text || !*text)
+        say(f, "%s (%s)", state, reason);
+    else
+        say(f, "%s (%s): %s", state, reason, text);
+}
+
 static void on_state(struct foreground *f, const viv_rec *ev)
 {
     const char *state = viv_rec_str(ev, "state"), *reason = reason_word(ev);
-    const char *text = viv_rec_str(ev, "reason.text");
 
     if (!state || (!f->began && !is_alive(state)))
         return;
@@ -149,13 +164,7 @@ static void on_state(struct foreground *f, const viv_rec *ev)
         say(f, "%s", state);
         return;
     }
-    (void)pump(f, NULL); /* its last words come first */
-    if (!reason)
-        say(f, "%s", state);
-    else if (!text || !*text)
-        say(f, "%s (%s)", state, reason);
-    else
-        say(f, "%s (%s): %s", state, reason, text);
+    say_end(f, state, reason);
     f->ended = f->ended || at_end(f);
 }
 
@@ -176,6 +185,7 @@ static void on_event(struct foreground *f, const viv_rec *ev)
 
     if (!type || (uuid && strcmp(uuid, viv_vm_uuid(f->vm)) != 0))
         return;
+    (void)pump(f, NULL); /* what the guest said before it happened stands before it */
     if (!strcmp(type, "state"))
         on_state(f, ev);
     else if (!strcmp(type, "ready"))

@@ -4,10 +4,7 @@
 
 static void say_killed(struct vivi_cli *c, const struct vivi_job *job)
 {
-    int changed = 1;
-
-    (void)viv_rec_bool(job->result, "changed", &changed);
-    vivi_say_state(c, job, changed ? "killed" : "stopped");
+    vivi_say_ended(c, job, "killed");
 }
 
 int vivi_cmd_kill(struct vivi_cli *c)

@@ -11,20 +11,20 @@
 #define TAIL_LINES 5
 #define TAIL_BYTES 4096
 
-void vivi_say_ready(struct vivi_cli *c, FILE *to, viv_vm *vm)
+void vivi_say_ready(struct vivi_cli *c, FILE *to, const struct vivi_job *job)
 {
-    cleanup_rec viv_rec *info = NULL;
-    const char *ip;
+    const char *ip = viv_rec_str(job->result, "ip");
     char after[24];
-    int64_t us;
+    int64_t ms;
 
     (void)c;
-    if (viv_vm_info(vm, &info, NULL) < 0)
+    if (viv_rec_is_null(job->result, "ready")) { /* running is all that was to be waited for */
+        (void)fprintf(to, "%s: running\n", vivi_job_name(job));
         return;
-    ip = viv_rec_str(info, "ip");
-    (void)fprintf(to, "%s: ready%s%s", viv_vm_name(vm), ip ? " " : "", ip ? ip : "");
-    if (viv_rec_i64(info, "timeline.ready_us", &us) == 0) {
-        vivi_text_seconds(us / 1000, after);
+    }
+    (void)fprintf(to, "%s: ready%s%s", vivi_job_name(job), ip ? " " : "", ip ? ip : "");
+    if (viv_rec_i64(job->result, "ready.after_ms", &ms) == 0) {
+        vivi_text_seconds(ms, after);
         (void)fprintf(to, " after %s", after);
     }
     (void)fputs("\n", to);
@@ -48,6 +48,18 @@ void vivi_say_accel(struct vivi_cli *c, const viv_rec *result)
         return;
     (void)snprintf(said, sizeof(said), "%s", notice);
     vivi_cli_note(c, "%s", notice);
+}
+
+void vivi_say_ended(struct vivi_cli *c, const struct vivi_job *job, const char *word)
+{
+    const char *state = viv_rec_str(job->result, "state");
+    int changed = 1;
+
+    (void)viv_rec_bool(job->result, "changed", &changed);
+    if (changed || !state || !strcmp(state, "stopped"))
+        vivi_say_state(c, job, changed ? word : "stopped");
+    else
+        (void)printf("%s: does not run (%s)\n", vivi_job_name(job), state);
 }
 
 /* Name of the last step that the boot timeline reached. */

@@ -3,8 +3,10 @@
 
 #include "cli/ops.h"
 
-/* "web: ready 192.0.2.7 after 2.31 s" on to; the facts come from the VM's info. */
-void vivi_say_ready(struct vivi_cli *c, FILE *to, viv_vm *vm);
+/* "web: ready 192.0.2.7 after 2.31 s", of the job's result. */
+void vivi_say_ready(struct vivi_cli *c, FILE *to, const struct vivi_job *job);
+/* "web: «word»", "web: stopped already", "web: does not run (created)". */
+void vivi_say_ended(struct vivi_cli *c, const struct vivi_job *job, const char *word);
 /* "web: «word»", or "web: «word» already" when the result says that nothing changed. */
 void vivi_say_state(struct vivi_cli *c, const struct vivi_job *job, const char *word);
 /* The one line about emulation, if the result carries one. Each text is said once per command. */

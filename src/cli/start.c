@@ -49,7 +49,7 @@ int vivi_start_next(struct vivi_cli *c, struct vivi_job *job, const void *ctx)
 static void say_started(struct vivi_cli *c, const struct vivi_job *job)
 {
     if (vivi_args_has(&c->args, "--wait"))
-        vivi_say_ready(c, stdout, job->vm);
+        vivi_say_ready(c, stdout, job);
     else
         vivi_say_state(c, job, "running");
 }

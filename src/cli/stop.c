@@ -11,7 +11,7 @@ static void say_stopped(struct vivi_cli *c, const struct vivi_job *job)
     if (changed && rung)
         (void)printf("%s: stopped (%s)\n", vivi_job_name(job), rung);
     else
-        vivi_say_state(c, job, "stopped");
+        vivi_say_ended(c, job, "stopped");
 }
 
 int vivi_cmd_stop(struct vivi_cli *c)

@@ -8,7 +8,7 @@
 
 static void say_ready(struct vivi_cli *c, const struct vivi_job *job)
 {
-    vivi_say_ready(c, stdout, job->vm);
+    vivi_say_ready(c, stdout, job);
 }
 
 static void say_state(struct vivi_cli *c, const struct vivi_job *job)
