@@ -72,6 +72,17 @@ int vivi_peer_uid(int fd, uid_t *ret_uid, viv_error *err)
     return 0;
 }
 
+int vivi_peer_pid(int fd, pid_t *ret_pid, viv_error *err)
+{
+    struct ucred c;
+    socklen_t len = sizeof(c);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len) < 0)
+        return vivi_fail_errno(err, errno, "cannot tell who is connected");
+    *ret_pid = c.pid;
+    return 0;
+}
+
 /* Room for one more than a message may carry: an excess is seen, not silently cut. */
 union control {
     struct cmsghdr align;
