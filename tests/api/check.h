@@ -1,0 +1,30 @@
+/* For the programs of this folder: TAP lines, a directory of their own, and a last word on failure.
+ */
+#pragma once
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <vivarium/vivarium.h>
+
+#define CHECK(what)                                                     \
+    do {                                                                \
+        if (!(what)) {                                                  \
+            printf("Bail out! %s:%d: %s\n", __FILE__, __LINE__, #what); \
+            exit(1);                                                    \
+        }                                                               \
+    } while (0)
+
+/* Of the last call that failed: one thread, one error. */
+static viv_error err = VIV_ERROR_INIT;
+
+/* A call of the library that must work. */
+#define OK(call)                                                                       \
+    do {                                                                               \
+        if ((call) < 0) {                                                              \
+            printf("Bail out! %s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call, err.vm, \
+                   err.message);                                                       \
+            exit(1);                                                                   \
+        }                                                                              \
+    } while (0)

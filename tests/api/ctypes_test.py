@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+"""The library through ctypes, with nothing but what the header says.
+
+    ctypes_test.py LIBRARY
+"""
+import ctypes as c
+import json
+import shutil
+import sys
+import tempfile
+
+
+class Error(c.Structure):
+    _fields_ = [("size", c.c_uint32), ("code", c.c_int32), ("sys_errno", c.c_int32),
+                ("flags", c.c_uint32), ("vm", c.c_char * 64), ("field", c.c_char * 128),
+                ("message", c.c_char * 512), ("hint", c.c_char * 200),
+                ("reserved", c.c_uint8 * 104)]
+
+
+lib = c.CDLL(sys.argv[1])
+P, S = c.c_void_p, c.c_char_p
+for name, result, *args in [
+        ("viv_version", S), ("viv_code_name", S, c.c_int), ("viv_code_exit", c.c_int, c.c_int),
+        ("viv_open", c.c_int, S, c.c_uint64, P, P), ("viv_close", None, P), ("viv_fd", c.c_int, P),
+        ("viv_dispatch", c.c_int, P, P), ("viv_wake", None, P),
+        ("viv_config_parse", c.c_int, S, c.c_size_t, S, P, P), ("viv_config_free", None, P),
+        ("viv_create", c.c_int, P, P, c.c_uint64, P, P, P), ("viv_vm_free", None, P),
+        ("viv_lookup", c.c_int, P, S, P, P), ("viv_vm_name", S, P),
+        ("viv_ls", c.c_int, P, S, P, P), ("viv_list_len", c.c_size_t, P),
+        ("viv_list_at", P, P, c.c_size_t), ("viv_list_free", None, P),
+        ("viv_vm_info", c.c_int, P, P, P), ("viv_rec_json", S, P), ("viv_rec_free", None, P),
+        ("viv_rec_str", S, P, S), ("viv_vm_start", c.c_int, P, P, P, P, P),
+        ("viv_vm_stop", c.c_int, P, P, P, P, P), ("viv_vm_remove", c.c_int, P, P, P, P, P),
+        ("viv_opts_new", c.c_int, P, P), ("viv_opts_set_str", c.c_int, P, S, S, P),
+        ("viv_opts_free", None, P)]:
+    function = getattr(lib, name)
+    function.restype, function.argtypes = result, args
+
+
+class VivError(Exception):
+    pass
+
+
+def call(function, *args, out=False):
+    """Calls function; with out, a pointer to its result stands before the error."""
+    err = Error(size=c.sizeof(Error))
+    ret = P()
+    if getattr(lib, function)(*args, *([c.byref(ret)] if out else []), c.byref(err)) < 0:
+        raise VivError(err.code, err.message.decode(), err.hint.decode())
+    return ret
+
+
+def main():
+    root = tempfile.mkdtemp(prefix="vivp.")
+    print("1..5")
+    try:
+        assert c.sizeof(Error) == 1024
+        assert lib.viv_code_name(-3) == b"NOT_FOUND" and lib.viv_code_exit(3) == 3
+        assert lib.viv_version().count(b".") == 2
+        print("ok 1 - constants and the size of an error")
+        v = call("viv_open", root.encode(), 1, out=True)
+        yaml = b"name: web\ndriver: fake\nlabels: {job: \"42\"}\n"
+        config = call("viv_config_parse", yaml, len(yaml), None, out=True)
+        vm, err = P(), Error(size=c.sizeof(Error))
+        assert lib.viv_create(v, config, 0, c.byref(vm), None, c.byref(err)) == 0, err.message
+        assert lib.viv_vm_name(vm) == b"web"
+        print("ok 2 - a VM is created")
+        opts = call("viv_opts_new", out=True)
+        call("viv_opts_set_str", opts, b"wait", b"ready")
+        result = P()
+        assert lib.viv_vm_start(vm, opts, None, c.byref(result), c.byref(err)) == 0, err.message
+        assert json.loads(lib.viv_rec_json(result))["changed"] is True
+        info = call("viv_vm_info", vm, out=True)
+        assert lib.viv_rec_str(info, b"ready.proof") == b"marker"
+        print("ok 3 - it gets ready")
+        rows = call("viv_ls", v, b"state=ready,labels.job=42", out=True)
+        assert lib.viv_list_len(rows) == 1
+        assert json.loads(lib.viv_rec_json(lib.viv_list_at(rows, 0)))["name"] == "web"
+        try:
+            call("viv_lookup", v, b"wep", out=True)
+            raise AssertionError("found")
+        except VivError as e:
+            assert e.args == (3, "no such VM", 'did you mean "web"?'), e.args
+        print("ok 4 - it is listed, and what is not there is not found")
+        assert lib.viv_vm_stop(vm, None, None, None, c.byref(err)) == 0, err.message
+        assert lib.viv_vm_remove(vm, None, None, None, c.byref(err)) == 0, err.message
+        for free, handle in (("viv_list_free", rows), ("viv_rec_free", info),
+                             ("viv_rec_free", result), ("viv_opts_free", opts),
+                             ("viv_vm_free", vm), ("viv_config_free", config), ("viv_close", v)):
+            getattr(lib, free)(handle)
+        print("ok 5 - it is stopped and removed")
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
