@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <ftw.h>
+#include <sys/stat.h>
+
 #include <vivarium/vivarium.h>
 
 #define CHECK(what)                                                     \
@@ -28,3 +31,17 @@ static viv_error err = VIV_ERROR_INIT;
             exit(1);                                                                   \
         }                                                                              \
     } while (0)
+
+static inline int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
+/* The directory a test made for itself. */
+static inline void remove_tree(const char *dir)
+{
+    CHECK(nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0);
+}

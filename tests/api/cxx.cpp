@@ -35,6 +35,7 @@ int main()
     viv_vm_free(vm);
     viv_config_free(config);
     viv_close(v);
+    remove_tree(dir);
     puts("ok 1 - a C++17 program uses the library");
     return 0;
 }

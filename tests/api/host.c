@@ -164,6 +164,7 @@ int main(int argc, char **argv)
         viv_vm_free(vms[i]);
     viv_opts_free(ready);
     viv_close(v);
+    remove_tree(dir);
     puts("ok 3 - all are stopped and removed");
     CHECK(sigchlds == 0 && foreign == 0);
     CHECK(kill(mine, SIGKILL) == 0 && waitpid(mine, NULL, 0) == mine);

@@ -158,5 +158,6 @@ int main(int argc, char **argv)
     many_starts(v, dir);
     puts("ok 2 - many starts at once make one VMM");
     viv_close(v);
+    remove_tree(dir);
     return 0;
 }
