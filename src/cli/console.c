@@ -36,7 +36,10 @@ struct console {
 
 static void banner(struct console *k)
 {
-    const char *name = viv_vm_name(k->vm), *how = k->tty ? "; Ctrl-] leaves" : "";
+    const char *name = viv_vm_name(k->vm);
+    const char *how = !k->tty     ? ""
+                      : k->c->raw ? "; Ctrl-] leaves"
+                                  : "; Ctrl-] leaves (--raw passes escape sequences)";
 
     if (k->writer)
         vivi_cli_note(k->c, "connected to %s%s", name, how);

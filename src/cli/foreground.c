@@ -161,7 +161,8 @@ static void on_state(struct foreground *f, const viv_rec *ev)
     (void)snprintf(f->reason, sizeof(f->reason), "%s", reason ? reason : "");
     if (is_alive(state)) {
         connect_bell(f);
-        say(f, "%s", state);
+        if (!f->signals || strcmp(state, "stopping") != 0) /* that was said when it was asked for */
+            say(f, "%s", state);
         return;
     }
     say_end(f, state, reason);

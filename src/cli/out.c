@@ -275,6 +275,14 @@ void vivi_table_init(struct vivi_table *t, const char *const *head, size_t n_col
     *t = (struct vivi_table){.head = head, .n_columns = n_columns};
 }
 
+/* Nearly every cell is printable ASCII, and a thousand VMs have eight thousand cells. */
+static bool is_plain(const char *s)
+{
+    while (*s >= 0x20 && *s < 0x7f)
+        s++;
+    return !*s;
+}
+
 void vivi_table_cell(struct vivi_table *t, const char *text)
 {
     char shown[512];
@@ -290,8 +298,13 @@ void vivi_table_cell(struct vivi_table *t, const char *text)
         t->cells = cells;
         t->cap_cells = cap;
     }
-    vivi_escape_line(text && *text ? text : "-", shown, sizeof(shown));
-    t->cells[t->n_cells] = strdup(shown);
+    if (!text || !*text)
+        text = "-";
+    if (!is_plain(text)) {
+        vivi_escape_line(text, shown, sizeof(shown));
+        text = shown;
+    }
+    t->cells[t->n_cells] = strdup(text);
     if (t->cells[t->n_cells])
         t->n_cells++;
     else

@@ -69,13 +69,15 @@ def test_more_memory_than_the_host_has(qemu, tmp_path):
                         r.err), r
 
 
-def test_a_disk_that_may_not_be_read(qemu, tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("needs another user than root: nothing is denied to root")
-    disk = tmp_path / "d.img"
-    disk.write_bytes(b"\0" * 512)
-    disk.chmod(0)
-    says(qemu("--kernel", kernel(tmp_path / "k"), "--disk", f"{disk},id=data"), 7,
+def test_a_disk_that_may_not_be_read(user_root):
+    base = os.path.dirname(user_root.home)
+    disk = os.path.join(base, "d.img")
+    with open(disk, "wb") as f:
+        f.write(b"\0" * 512)
+    os.chmod(disk, 0)
+    k = kernel(os.path.join(base, "k"))
+    os.chmod(k, 0o644)
+    says(user_root("run", "--driver", "qemu", "--kernel", k, "--disk", f"{disk},id=data", code=None), 7,
          f"viv: run: disks.data.path: {disk}: permission denied\n")
 
 
