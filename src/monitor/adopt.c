@@ -84,9 +84,13 @@ static void read_running(struct vivi_monitor *m)
 static void identify(struct vivi_monitor *m)
 {
     viv_error err = VIV_ERROR_INIT;
+    pid_t keeper = 0;
 
     vivi_proc_self(&m->st.monitor);
-    if (vivi_proc_identify(getppid(), &m->st.keeper, &err) < 0)
+    m->st.keeper = (struct vivi_proc_id){0};
+    /* Not our parent: when the keeper dies early, that is somebody else by now. */
+    if (vivi_peer_pid(m->keeper.fd, &keeper, &err) < 0 ||
+        vivi_proc_identify(keeper, &m->st.keeper, &err) < 0)
         vivi_log(VIVI_LOG_WARN, "keeper: %s", err.message);
 }
 
@@ -394,8 +398,12 @@ void vivi_adopt_done(struct vivi_monitor *m)
     if (m->serving)
         return;
     vivi_disarm(m, &m->unobserved);
-    if (alive)
+    vivi_disarm(m, &m->serve_early);
+    if (alive) {
+        vivi_log(VIVI_LOG_INFO, "taken over run %" PRIu64 " after %" PRIu64 " us", m->st.run,
+                 vivi_mono_us() - m->adopted_since_us);
         vivi_life_adopted(m);
+    }
     m->serving = true;
     vivi_op_resume(m);
     if (alive)
@@ -436,6 +444,7 @@ int vivi_adopt(struct vivi_monitor *m, viv_error *err)
     if (vivi_state_has_vmm(m->st.state)) {
         vivi_arm(m, &m->serve_early,
                  &(struct vivi_arm){"adopt-serve", VIVI_ADOPT_SERVE_MS, serve_early});
+        vivi_record_state(m); /* who looks at the record finds us, not our predecessor */
         return find_run(m, err);
     }
     drop_strangers(m);

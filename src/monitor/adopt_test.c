@@ -161,6 +161,44 @@ static void an_end_that_nobody_can_tell_is_unobserved_after_a_moment(void **stat
     r->exit_lost = false;
 }
 
+static void an_end_that_the_keeper_tells_late_is_waited_for_and_then_clients_are_served(
+    void **state)
+{
+    struct rig *r = *state;
+
+    start(r);
+    (void)ask(r, "reboot", "op-1", NULL);
+    die(r);
+    r->exit_lost = true;
+    rig_vmm_exits(r, EXITED(0)); /* not reaped yet */
+    rig_driver.adopt = RIG_REFUSE;
+    next(r);
+    assert_false(r->m->serving);
+    r->exit_lost = false;
+    rig_vmm_exits(r, EXITED(0));
+    rig_expect_result(r, &r->client, ask(r, "reboot", "op-1", NULL), "run", "2");
+    assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
+}
+
+static void a_child_that_never_got_past_its_gate_is_started_again(void **state)
+{
+    struct rig *r = *state;
+    uint64_t id;
+
+    r->hold_spawn = true;
+    (void)ask(r, "start", "op-1", NULL);
+    die(r);
+    rig_spawned(r); /* on record */
+    rig_vmm_exits(r, -1);
+    r->hold_spawn = false;
+    rig_driver.adopt = RIG_REFUSE;
+    next(r);
+    rig_advance(r, 2000);
+    id = ask(r, "start", "op-1", NULL);
+    rig_expect_result(r, &r->client, id, "run", "2");
+    assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
+}
+
 static void a_start_that_was_never_spawned_is_made_now_and_answers_its_client(void **state)
 {
     struct rig *r = *state;
@@ -470,6 +508,8 @@ int main(void)
         P(the_vmm_says_how_it_is_and_that_is_believed),
         P(a_vmm_that_ended_meanwhile_has_its_exact_reason_and_status),
         P(an_end_that_nobody_can_tell_is_unobserved_after_a_moment),
+        P(an_end_that_the_keeper_tells_late_is_waited_for_and_then_clients_are_served),
+        P(a_child_that_never_got_past_its_gate_is_started_again),
         P(a_start_that_was_never_spawned_is_made_now_and_answers_its_client),
         P(a_start_that_was_spawned_is_finished_by_the_next_monitor),
         P(a_spawn_that_was_answered_to_nobody_is_found_in_the_keepers_record),

@@ -29,6 +29,16 @@ static void start_ended(struct vivi_monitor *m, enum vivi_cause cause, const cha
     vivi_op_end(m, &err);
 }
 
+/*
+ * A child whose keeper died before it opened the gate is on record and has run nothing. Nobody saw
+ * it end, and no monitor ever heard of it: that start is made again, under the same operation.
+ */
+static bool never_ran(const struct vivi_monitor *m)
+{
+    return !m->serving && !m->ran && !vivi_timeline_has(&m->timeline, VIVI_STEP_EXEC) &&
+           strcmp(m->st.reason, vivi_reason_name(VIVI_REASON_UNOBSERVED)) == 0;
+}
+
 static void second_half(struct vivi_monitor *m)
 {
     m->op.starting_again = true;
@@ -40,6 +50,10 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
 {
     viv_error err = VIV_ERROR_INIT;
 
+    if ((m->op.verb == VIVI_VERB_START || m->op.starting_again) && never_ran(m)) {
+        vivi_start_again(m, false);
+        return;
+    }
     switch (m->op.verb) {
     case VIVI_VERB_START: start_ended(m, cause, text); return;
     case VIVI_VERB_STOP:
@@ -290,6 +304,8 @@ static void resume_without_vmm(struct vivi_monitor *m)
 
 void vivi_op_resume(struct vivi_monitor *m)
 {
+    if (m->stage == VIVI_STAGE_SPAWNING || m->stage == VIVI_STAGE_STARTING)
+        return; /* it has gone on already: the end of the old run made a new one begin */
     if (m->op.verb != VIVI_VERB_NONE && !vivi_state_has_vmm(m->st.state)) {
         resume_without_vmm(m);
         return;

@@ -320,6 +320,7 @@ static void on_exited(void *ctx, const struct vivi_keeper_exit *e)
         m->stage <= VIVI_STAGE_SPAWNING)
         return;
     vivi_life_ended(m, &(struct vivi_end_status){e->status_known, e->wstatus});
+    vivi_adopt_done(m); /* if it was this end that an adoption waited for */
 }
 
 static void on_grew(void *ctx, const char *name, uint64_t size)

@@ -94,7 +94,7 @@ int vivi_monitor_open(struct vivi_monitor *m, const struct vivi_monitor_setup *s
         return r;
     r = open_dir(m, s, err);
     if (r == -VIV_E_NOT_FOUND) { /* removed: finish what may be half done, and go */
-        (void)vivi_root_repair(&m->root, NULL);
+        (void)vivi_vm_remove_rest(&m->root, vivi_fds_get(&m->fds, "lock"), NULL);
         (void)vivi_keeper_quit(&m->keeper, NULL);
     }
     return r < 0 ? r : vivi_adopt(m, err);

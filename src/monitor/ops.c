@@ -289,7 +289,7 @@ static int begin_start(struct ask *a, viv_error *err)
     if (r >= 0 && q->foreground)
         r = hold_caller(a, err);
     if (r < 0)
-        return r;
+        return m->keeper.dead ? 0 : r;
     vivi_start_install(m, &l);
     m->st.backoff_ms = 0;
     vivi_op_begin(m, VIVI_VERB_START, q->op);
@@ -509,6 +509,8 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
     struct ask a = {m, c, q, f};
     int r = vivi_state_writable(&m->st, err);
 
+    if (m->keeper.dead)
+        return 0; /* this process is about to be replaced: the client asks the next one */
     if (r >= 0 && m->removed)
         r = vivi_fail(err, VIV_E_NOT_FOUND, "no such VM");
     if (r >= 0 && q->op[0])

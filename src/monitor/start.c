@@ -210,6 +210,8 @@ void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
         begin_reading(m);
         r = vivi_launch_apply(m, &err);
     }
+    if (r < 0 && m->keeper.dead)
+        return; /* its successor's monitor finds this start unfinished and makes it */
     if (r < 0) {
         vivi_life_no_spawn(m, &err);
         return;
