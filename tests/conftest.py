@@ -1,8 +1,10 @@
 """Fixtures of the end-to-end tests: the viv under test, and a state root for each test that must be
 empty of processes when the test is over."""
 
+import contextlib
 import os
 import pathlib
+import pwd
 import shutil
 import subprocess
 import sys
@@ -56,12 +58,16 @@ def viv():
     return path
 
 
-@pytest.fixture
-def root(viv):
+@contextlib.contextmanager
+def state_root(viv, owner=None):
+    """A state root, made empty and left empty: what is still running at the end is a failure."""
     # short: the path of a socket has room for 104 bytes
     base = tempfile.mkdtemp(prefix="viv", dir=os.environ.get("TMPDIR", "/tmp"))
     _, libexec = find_viv()
     r = vivtest.Root(viv, os.path.join(base, "h"), {"VIV_LIBEXEC": libexec} if libexec else None)
+    if owner is not None:
+        os.chown(base, owner, owner)
+        r.prefix = ["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups"]
     yield r
     r("rm", "--force", "--all", code=None)
     left = processes(r.home)
@@ -72,6 +78,32 @@ def root(viv):
         vivtest.kill(proc)
     shutil.rmtree(base, ignore_errors=True)
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def root(viv):
+    with state_root(viv) as r:
+        yield r
+
+
+@pytest.fixture(scope="module")
+def module_root(viv):
+    """One state root for all tests of a file, where they share a guest."""
+    with state_root(viv) as r:
+        yield r
+
+
+@pytest.fixture
+def user_root(viv):
+    """A state root that belongs to an ordinary user, and a viv that runs as that user."""
+    if os.geteuid() != 0:
+        with state_root(viv) as r:
+            yield r
+        return
+    if not shutil.which("setpriv"):
+        pytest.skip("needs setpriv")
+    with state_root(viv, owner=pwd.getpwnam("nobody").pw_uid) as r:
+        yield r
 
 
 def processes(home):

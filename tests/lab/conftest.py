@@ -1,0 +1,116 @@
+"""The KVM lab: one boot of a guest that has this host's root file system and a real /dev/kvm runs every test of inside/.
+
+Outside there is one test per test inside, so that each is counted, named and told apart.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import xml.etree.ElementTree as ET
+
+import pytest
+from vivtest import until
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
+REQUIRED = os.environ.get("VIV_TEST_REQUIRE", "").split(",")
+LAB_DEADLINE = float(os.environ.get("VIV_LAB_DEADLINE", "420"))
+collect_ignore = [] if os.environ.get("VIV_LAB") else ["inside"]  # those run in the lab only
+
+
+def need(what, present):
+    if not present:
+        (pytest.fail if "lab" in REQUIRED else pytest.skip)(f"needs lab: no {what}")
+
+
+def prefix():
+    return os.environ.get("VIV_PREFIX", os.path.join(TOP, "build/stage/usr/local"))
+
+
+def build_images(cache):
+    builder = os.path.join(prefix(), "libexec/vivarium/viv-guest-build")
+    need("viv-guest-build", os.access(builder, os.X_OK))
+    for image in ("lab", "demo"):
+        r = subprocess.run([builder, image, "--cache", cache, "-q"], capture_output=True, text=True, check=False)
+        need(f"the {image} image ({r.stderr.strip()})", r.returncode == 0)
+    return os.path.join(cache, "images")
+
+
+class Share:
+    """One virtiofsd: a directory of the host for the lab."""
+
+    def __init__(self, tag, source, work):
+        self.tag, self.socket = tag, os.path.join(work, f"{tag}.sock")
+        exe = next((p for p in VIRTIOFSD if os.access(p, os.X_OK)), None)
+        need("virtiofsd", exe)
+        self.process = subprocess.Popen([exe, f"--socket-path={self.socket}", "-o", f"source={source}", "-o", "cache=auto",
+                                         "-o", "sandbox=chroot"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until("virtiofsd listens", lambda: os.path.exists(self.socket), work, deadline=10)
+
+    def args(self):
+        return ["-chardev", f"socket,id={self.tag},path={self.socket}",
+                "-device", f"vhost-user-fs-pci,chardev={self.tag},tag={self.tag}"]
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def boot(images, work, results):
+    """Boots the lab, runs the tests inside, returns the console's text."""
+    script = os.path.join(results, "run")
+    with open(script, "w", encoding="utf-8") as f:
+        f.write("#!/bin/sh\nexport HOME=/root LC_ALL=C.UTF-8 VIV_LAB=1 VIV_TEST_DEADLINE=90 PYTHONDONTWRITEBYTECODE=1\n"
+                f"export VIV_PREFIX='{prefix()}' VIV_IMAGES='{images}' PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+                f"cd '{TOP}' && exec /usr/bin/python3 -m pytest -q -p no:cacheprovider --durations=0 --confcutdir='{TOP}/tests' "
+                f"--junitxml=/results/inside.xml '{HERE}/inside' >/results/log 2>&1\n")
+    os.chmod(script, 0o755)
+    shares = [Share("vivlab", "/", work), Share("results", results, work)]
+    try:
+        argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt", "-smp", "2", "-m", "4096",
+                "-object", "memory-backend-memfd,id=mem,size=4096M,share=on", "-numa", "node,memdev=mem", "-display", "none",
+                "-no-reboot", "-nic", "none", "-serial", "stdio", "-kernel", f"{images}/lab/vmlinuz", "-initrd", f"{images}/lab/initramfs",
+                "-append", "console=ttyS0 cryptomgr.notests quiet viv.lab=/results/run viv.lab_mount=results:/results"]
+        argv += [a for s in shares for a in s.args()]
+        r = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=LAB_DEADLINE, check=False)
+        # TCG lacks some features of the CPU model: one line each, of no interest
+        complaints = [w for w in r.stderr.decode(errors="replace").splitlines(True) if "TCG doesn't support" not in w]
+        return r.stdout.decode(errors="replace") + "".join(complaints) + f"\n(qemu ended with exit code {r.returncode})"
+    except subprocess.TimeoutExpired as e:
+        return (e.stdout or b"").decode(errors="replace") + f"\n(not done within {LAB_DEADLINE:.0f} s)"
+    finally:
+        for s in shares:
+            s.close()
+
+
+@pytest.fixture(scope="session")
+def lab():
+    """name of a test inside → (outcome, text)."""
+    need("qemu-system-x86_64", shutil.which("qemu-system-x86_64"))
+    need("root rights (virtiofsd serves /)", os.geteuid() == 0)
+    cache = os.environ.get("VIV_CACHE", "/var/cache/vivarium")
+    work = tempfile.mkdtemp(prefix="vivlab.")
+    results = os.path.join(work, "results")
+    os.mkdir(results)
+    try:
+        console = boot(build_images(cache), work, results)
+        yield parse(os.path.join(results, "inside.xml"), console, os.path.join(results, "log"))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def parse(xml, console, log):
+    outcome = {}
+    text = ""
+    if os.path.exists(log):
+        with open(log, encoding="utf-8", errors="replace") as f:
+            text = f.read()
+    if os.path.exists(xml):
+        for case in ET.parse(xml).getroot().iter("testcase"):
+            bad = [c for c in case if c.tag in ("failure", "error", "skipped")]
+            kind = "passed" if not bad else "skipped" if bad[0].tag == "skipped" else "failed"
+            outcome[case.get("name")] = (kind, "\n".join(f"{c.get('message')}\n{c.text or ''}" for c in bad))
+    outcome[None] = ("", f"---- end of the log ----\n{text[-4000:]}\n---- end of the console ----\n{console[-4000:]}")
+    return outcome
