@@ -176,4 +176,5 @@ void vivi_link_quit(struct vivi_keeper *k, uint64_t now_us);
 bool vivi_link_hopeless(const struct vivi_link *l, uint64_t now_us); /* no monitor can be started */
 
 /* serve.c */
-void vivi_serve(struct vivi_keeper *k, uint64_t now_us); /* the monitor's socket is readable */
+/* The monitor's socket is readable: one read. Whether it was worth one. */
+bool vivi_serve(struct vivi_keeper *k, uint64_t now_us);

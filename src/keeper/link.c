@@ -197,14 +197,15 @@ void vivi_link_lose(struct vivi_keeper *k, const char *why)
 {
     if (k->link.fd < 0)
         return;
-    close_link(&k->link);
-    /* Without its socket it is of no use, and it must not live beside the next one. If it is on its
+    /* Without its socket it is of no use, and it must not live beside the next one. Killed before
+     * the socket is closed: it would take us for dead and become a second keeper. If it is on its
      * way out anyway, its status is decided already. */
     if (k->link.child != NULL && !k->quitting) {
         if (why != NULL)
             vivi_log(VIVI_LOG_ERROR, "monitor %d: %s", (int)k->link.child->id.pid, why);
         (void)kill(k->link.child->id.pid, SIGKILL);
     }
+    close_link(&k->link);
 }
 
 static void log_end(const struct vivi_child *c)
@@ -224,6 +225,8 @@ void vivi_link_ended(struct vivi_keeper *k, const struct vivi_child *c, uint64_t
     if (c != l->child)
         return;
     l->child = NULL;
+    while (l->fd >= 0 && vivi_serve(k, now_us))
+        continue; /* what it asked before it ended counts */
     close_link(l);
     if (c->exec_errno == 0)
         log_end(c);

@@ -206,7 +206,7 @@ static void on_link(struct vivi_keeper *k, void *what, uint64_t now_us)
 {
     (void)what;
     if (k->link.fd >= 0 && k->link.out.len < VIVI_ANSWERS_MAX_BYTES)
-        vivi_serve(k, now_us);
+        (void)vivi_serve(k, now_us);
 }
 
 /* In this order they run: what was written before a process ended is moved before its end is told,

@@ -129,9 +129,9 @@ int main(int argc, char **argv)
 
         if (poll(p, 2, -1) < 0)
             continue;
-        if (p[1].revents != 0)
-            become_keeper();
         if (p[0].revents != 0)
-            serve(conn, &r);
+            serve(conn, &r); /* first what the test said before it killed the keeper */
+        else if (p[1].revents != 0)
+            become_keeper();
     }
 }

@@ -149,14 +149,14 @@ static int serve_frame(struct vivi_keeper *k, struct vivi_frame *f, uint64_t now
     return 0;
 }
 
-void vivi_serve(struct vivi_keeper *k, uint64_t now_us)
+bool vivi_serve(struct vivi_keeper *k, uint64_t now_us)
 {
     struct vivi_link *l = &k->link;
     viv_error err = VIV_ERROR_INIT;
     int got = vivi_frames_read(&l->in, l->fd, &err), r = 0;
 
     if (got == -VIV_E_BUSY)
-        return;
+        return false;
     while (l->fd >= 0 && r >= 0) {
         cleanup_frame struct vivi_frame f = {0};
 
@@ -169,4 +169,5 @@ void vivi_serve(struct vivi_keeper *k, uint64_t now_us)
         vivi_link_lose(k, err.message);
     else if (got <= 0)
         vivi_link_lose(k, NULL);
+    return got > 0;
 }
