@@ -13,8 +13,9 @@
 #include "base/file.h"
 #include "base/proc.h"
 
-#define CPUINFO_BYTES 8192 /* the first CPU's entry; more would take milliseconds on large hosts \
-                            */
+#define CPUINFO_BYTES                                                          \
+    8192 /* the first CPU's entry; more would take milliseconds on large hosts \
+          */
 #define NO_VIRT_FIX \
     "enable virtualisation in the firmware, or nested virtualisation where this host is a VM"
 

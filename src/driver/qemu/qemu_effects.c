@@ -548,10 +548,12 @@ static void on_stream_line(struct qemu_machine *m, const char *line, size_t len)
 static size_t qemu_input(void *priv, const char *name, const char *data, size_t len)
 {
     struct qemu_machine *m = priv;
-    size_t at = m->seen < len ? m->seen : len, consumed = m->held ? 0 : at;
+    size_t at = m->seen, consumed = 0;
 
     if (m->phase == NOT_BEGUN || strcmp(name, "events.out") != 0)
         return len;
+    if (at > len) /* a smaller piece than before: nothing new */
+        return 0;
     for (;;) {
         const char *lf = memchr(data + at, '\n', len - at);
         size_t start = at;
