@@ -41,9 +41,12 @@ struct viv_vm {
     char uuid[VIVI_UUID_SIZE]; /* "" for a broken VM whose uuid is lost */
 };
 
+struct vivi_row;
+
 struct viv_rec {
-    json_t *doc; /* owned */
-    char *text;  /* of viv_rec_json, made on demand */
+    json_t *doc;          /* owned; NULL: still a row */
+    struct vivi_row *row; /* owned; NULL: none */
+    char *text;           /* of viv_rec_json, made on demand */
 };
 
 struct viv_list {
@@ -62,12 +65,23 @@ struct viv_config {
 int vivi_rec_new(json_t *doc_consume, viv_rec **ret, viv_error *err);
 int vivi_list_new(viv_list **ret, viv_error *err);
 int vivi_list_add(viv_list *l, json_t *doc_consume, viv_error *err);
+int vivi_list_add_row(viv_list *l, struct vivi_row *row_consume, viv_error *err);
 void vivi_list_free_ptr(viv_list **l);
 #define cleanup_viv_list VIVI_CLEANUP(vivi_list_free_ptr)
 /* Borrowed; NULL absent. "a.b.0": keys of objects, ids or positions in arrays; "" the whole. */
 const json_t *vivi_json_at(const json_t *doc, const char *path);
 /* Wall milliseconds as RFC 3339 text, 0 as null. */
 json_t *vivi_time_json(int64_t wall_ms);
+
+/* ---- ls.c: a listed VM before it is JSON ---- */
+
+void vivi_row_free(struct vivi_row *r); /* NULL ok */
+json_t *vivi_row_json(const struct vivi_row *r);
+/* False: not one of the columns that a row knows by itself. *ret_code: as the public function's. */
+bool vivi_row_str(const struct vivi_row *r, const char *path, const char **ret);
+bool vivi_row_i64(const struct vivi_row *r, const char *path, int64_t *ret, int *ret_code);
+bool vivi_row_bool(const struct vivi_row *r, const char *path, int *ret, int *ret_code);
+bool vivi_row_null(const struct vivi_row *r, const char *path, int *ret);
 
 /* ---- lookup.c ---- */
 

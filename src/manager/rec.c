@@ -32,8 +32,26 @@ void viv_rec_free(viv_rec *r)
     if (!r)
         return;
     json_decref(r->doc);
+    vivi_row_free(r->row);
     free(r->text);
     free(r);
+}
+
+/* The JSON of a record, made now if it was not needed so far; NULL: no memory. */
+static const json_t *doc_of(const viv_rec *r)
+{
+    viv_rec *cache = (viv_rec *)(uintptr_t)r; /* what the record says does not change */
+
+    if (r && !r->doc && r->row)
+        cache->doc = vivi_row_json(r->row);
+    return r ? r->doc : NULL;
+}
+
+static const json_t *at_path(const viv_rec *r, const char *path)
+{
+    const json_t *doc = path ? doc_of(r) : NULL;
+
+    return doc ? vivi_json_at(doc, path) : NULL;
 }
 
 json_t *vivi_time_json(int64_t wall_ms)
@@ -99,13 +117,21 @@ const json_t *vivi_json_at(const json_t *doc, const char *path)
 
 const char *viv_rec_str(const viv_rec *r, const char *path)
 {
-    return r && path ? json_string_value(vivi_json_at(r->doc, path)) : NULL;
+    const char *text;
+
+    if (r && r->row && path && vivi_row_str(r->row, path, &text))
+        return text;
+    return json_string_value(at_path(r, path));
 }
 
 int viv_rec_i64(const viv_rec *r, const char *path, int64_t *ret)
 {
-    const json_t *j = r && path ? vivi_json_at(r->doc, path) : NULL;
+    const json_t *j;
+    int code;
 
+    if (r && r->row && path && vivi_row_i64(r->row, path, ret, &code))
+        return code;
+    j = at_path(r, path);
     if (!j)
         return -VIV_E_NOT_FOUND;
     if (!json_is_integer(j) && !json_is_boolean(j))
@@ -116,8 +142,12 @@ int viv_rec_i64(const viv_rec *r, const char *path, int64_t *ret)
 
 int viv_rec_bool(const viv_rec *r, const char *path, int *ret)
 {
-    const json_t *j = r && path ? vivi_json_at(r->doc, path) : NULL;
+    const json_t *j;
+    int code;
 
+    if (r && r->row && path && vivi_row_bool(r->row, path, ret, &code))
+        return code;
+    j = at_path(r, path);
     if (!j)
         return -VIV_E_NOT_FOUND;
     if (!json_is_boolean(j))
@@ -128,19 +158,24 @@ int viv_rec_bool(const viv_rec *r, const char *path, int *ret)
 
 int viv_rec_is_null(const viv_rec *r, const char *path)
 {
-    const json_t *j = r && path ? vivi_json_at(r->doc, path) : NULL;
+    const json_t *j;
+    int null;
 
+    if (r && r->row && path && vivi_row_null(r->row, path, &null))
+        return null;
+    j = at_path(r, path);
     return !j || json_is_null(j);
 }
 
 const char *viv_rec_json(const viv_rec *r)
 {
     viv_rec *cache = (viv_rec *)(uintptr_t)r; /* the text is no part of what the record says */
+    const json_t *doc = doc_of(r);
 
-    if (!r)
+    if (!doc)
         return NULL;
     if (!cache->text)
-        cache->text = json_dumps(r->doc, JSON_COMPACT | JSON_ENCODE_ANY);
+        cache->text = json_dumps(doc, JSON_COMPACT | JSON_ENCODE_ANY);
     return cache->text;
 }
 
@@ -156,13 +191,9 @@ int vivi_list_new(viv_list **ret, viv_error *err)
     return 0;
 }
 
-int vivi_list_add(viv_list *l, json_t *doc_consume, viv_error *err)
+/* Takes rec, also on failure. */
+static int add(viv_list *l, viv_rec *rec, viv_error *err)
 {
-    viv_rec *rec = NULL;
-    int r = vivi_rec_new(doc_consume, &rec, err);
-
-    if (r < 0)
-        return r;
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 16;
         viv_rec **items = realloc(l->items, cap * sizeof(*items));
@@ -176,6 +207,26 @@ int vivi_list_add(viv_list *l, json_t *doc_consume, viv_error *err)
     }
     l->items[l->n++] = rec;
     return 0;
+}
+
+int vivi_list_add(viv_list *l, json_t *doc_consume, viv_error *err)
+{
+    viv_rec *rec = NULL;
+    int r = vivi_rec_new(doc_consume, &rec, err);
+
+    return r < 0 ? r : add(l, rec, err);
+}
+
+int vivi_list_add_row(viv_list *l, struct vivi_row *row_consume, viv_error *err)
+{
+    viv_rec *rec = calloc(1, sizeof(*rec));
+
+    if (!rec) {
+        vivi_row_free(row_consume);
+        return vivi_fail_oom(err);
+    }
+    rec->row = row_consume;
+    return add(l, rec, err);
 }
 
 size_t viv_list_len(const viv_list *l)

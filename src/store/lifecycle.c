@@ -62,7 +62,7 @@ static int fill(int fd, const json_t *config, const struct vivi_state *first, vi
         r = vivi_state_copy(first, &s, err);
     if (r < 0)
         return r;
-    vivi_config_stamp(fd, s.config_stamp);
+    vivi_config_stamp(fd, VIVI_CONFIG_FILE, s.config_stamp);
     return vivi_state_write(fd, &s, VIVI_DURABLE, err);
 }
 
@@ -197,7 +197,16 @@ static bool was_told(const struct vivi_root *r, const char *uuid)
     return told;
 }
 
-static int repair_removal(const struct vivi_root *r, const char *name, viv_error *err)
+/* Whether the removal in doomed_fd may be finished by us: nobody else is about it. own_lock: the
+ * lock a successor of its remover was handed, or −1. */
+static bool is_abandoned(int doomed_fd, int own_lock)
+{
+    if (own_lock >= 0)
+        return vivi_lock_is_current(own_lock, doomed_fd, VIVI_LOCK_FILE, NULL) > 0;
+    return vivi_lock_test(doomed_fd, VIVI_LOCK_FILE, NULL) == 0;
+}
+
+static int repair_removal(const struct vivi_root *r, const char *name, int own_lock, viv_error *err)
 {
     cleanup_state struct vivi_state s = {.extra = NULL};
     cleanup_close int fd = -1;
@@ -206,9 +215,8 @@ static int repair_removal(const struct vivi_root *r, const char *name, viv_error
 
     if (code < 0)
         return 0; /* somebody else has just finished it */
-    code = vivi_lock_test(fd, VIVI_LOCK_FILE, NULL);
-    if (code != 0)
-        return 0; /* its remover is alive */
+    if (!is_abandoned(fd, own_lock))
+        return 0;
     (void)snprintf(uuid, sizeof(uuid), "%s", name + strlen(RM_PREFIX));
     if (vivi_state_read(fd, &s, NULL) == 0 && !was_told(r, s.uuid))
         tell(r, &s, "removed");
@@ -249,21 +257,21 @@ static int repair_creation(const struct vivi_root *r, const char *name, viv_erro
     return code == -VIV_E_NOT_FOUND ? 0 : code;
 }
 
-static int repair_entries(const struct vivi_root *r, DIR *d, viv_error *err)
+static int repair_entries(const struct vivi_root *r, DIR *d, int own_lock, viv_error *err)
 {
     const struct dirent *e;
     int code = 0;
 
     while (code == 0 && (e = readdir(d)) != NULL) {
         if (strncmp(e->d_name, RM_PREFIX, strlen(RM_PREFIX)) == 0)
-            code = repair_removal(r, e->d_name, err);
-        else if (strncmp(e->d_name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0)
+            code = repair_removal(r, e->d_name, own_lock, err);
+        else if (own_lock < 0 && strncmp(e->d_name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0)
             code = repair_creation(r, e->d_name, err);
     }
     return code;
 }
 
-int vivi_root_repair(const struct vivi_root *r, viv_error *err)
+static int repair(const struct vivi_root *r, int own_lock, viv_error *err)
 {
     cleanup_closedir DIR *d = NULL;
     int fd, code;
@@ -279,6 +287,16 @@ int vivi_root_repair(const struct vivi_root *r, viv_error *err)
         vivi_close(&fd);
         return code;
     }
-    code = repair_entries(r, d, err);
+    code = repair_entries(r, d, own_lock, err);
     return code < 0 ? vivi_wrap(err, code, "finishing what was interrupted") : 0;
+}
+
+int vivi_root_repair(const struct vivi_root *r, viv_error *err)
+{
+    return repair(r, -1, err);
+}
+
+int vivi_vm_remove_rest(const struct vivi_root *r, int lock_fd, viv_error *err)
+{
+    return repair(r, lock_fd, err);
 }

@@ -54,7 +54,7 @@ static void a_created_vm_has_its_records_and_is_told(void **state)
     assert_int_equal(vivi_read_file_at(d.fd, "lock", &buf, NULL), 0);
     assert_string_equal(buf.data, UUID_A);
     assert_int_equal(vivi_state_read(d.fd, &s, NULL), 0);
-    vivi_config_stamp(d.fd, stamp);
+    vivi_config_stamp(d.fd, VIVI_CONFIG_FILE, stamp);
     assert_true(stamp[0]);
     assert_string_equal(s.config_stamp, stamp);
     assert_int_equal(told(&f->root, "created"), 1);

@@ -107,12 +107,12 @@ int vivi_json_write(int vm_fd, const char *name, const json_t *doc, enum vivi_du
     return vivi_write_file_at(vm_fd, name, text, strlen(text), how, err);
 }
 
-void vivi_config_stamp(int vm_fd, char ret[48])
+void vivi_config_stamp(int dir_fd, const char *path, char ret[48])
 {
     struct stat st;
 
     ret[0] = '\0';
-    if (fstatat(vm_fd, VIVI_CONFIG_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+    if (fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
         (void)snprintf(ret, 48, "%" PRIx64 "-%" PRIx64 ".%lx", (uint64_t)st.st_size,
                        (uint64_t)st.st_mtim.tv_sec, (unsigned long)st.st_mtim.tv_nsec);
 }

@@ -46,7 +46,7 @@ static void from_config(const struct vivi_vmdir *d, struct vivi_state *s)
     s->cpus = n > 0 && n <= UINT32_MAX ? (uint32_t)n : 0;
     n = json_integer_value(json_object_get(json_object_get(config, "memory"), "size"));
     s->memory_bytes = n > 0 ? (uint64_t)n : 0;
-    vivi_config_stamp(d->fd, s->config_stamp);
+    vivi_config_stamp(d->fd, VIVI_CONFIG_FILE, s->config_stamp);
     if (fstatat(d->fd, VIVI_CONFIG_FILE, &st, 0) == 0) /* as good a date of birth as any */
         s->created_at_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
 }

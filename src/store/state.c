@@ -4,7 +4,7 @@
  * does not know are carried along in extra. The file is replaced by rename, so a reader sees an old
  * or a new one, never a half.
  */
-#include "store/store.h"
+#include "store/state_fields.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -16,54 +16,47 @@
 
 #define READ_MAX_BYTES (16u << 10) /* of state.json with unknown fields */
 
-enum field_type { F_STR, F_STATE, F_BOOL, F_U32, F_U64, F_I64, F_PROC };
-
-struct field {
-    const char *key;
-    enum field_type type;
-    size_t offset, size;
-};
-
 #define FIELD(key, type, member) \
     {key, type, offsetof(struct vivi_state, member), sizeof(((struct vivi_state *)0)->member)}
 
-static const struct field fields[] = {
-    FIELD("name", F_STR, name),
-    FIELD("uuid", F_STR, uuid),
-    FIELD("state", F_STATE, state),
-    FIELD("ready", F_BOOL, ready),
-    FIELD("ready_proof", F_STR, ready_proof),
-    FIELD("ready_at_ms", F_I64, ready_at_ms),
-    FIELD("ready_after_ms", F_I64, ready_after_ms),
-    FIELD("ip", F_STR, ip),
-    FIELD("ip_reachable", F_BOOL, ip_reachable),
-    FIELD("reason", F_STR, reason),
-    FIELD("reason_text", F_STR, reason_text),
-    FIELD("rung", F_STR, rung),
-    FIELD("run", F_U64, run),
-    FIELD("boot", F_U64, boot),
-    FIELD("driver", F_STR, driver),
-    FIELD("accel", F_STR, accel),
-    FIELD("cpus", F_U32, cpus),
-    FIELD("memory_bytes", F_U64, memory_bytes),
-    FIELD("created_at_ms", F_I64, created_at_ms),
-    FIELD("started_at_ms", F_I64, started_at_ms),
-    FIELD("ended_at_ms", F_I64, ended_at_ms),
-    FIELD("next_start_at_ms", F_I64, next_start_at_ms),
-    FIELD("restarts", F_U32, restarts),
-    FIELD("rm", F_BOOL, remove_when_ended),
-    FIELD("host_boot_id", F_STR, host_boot_id),
-    FIELD("pid_ns", F_U64, pid_ns),
-    FIELD("keeper", F_PROC, keeper),
-    FIELD("monitor", F_PROC, monitor),
-    FIELD("vmm", F_PROC, vmm),
-    FIELD("boot_offset", F_U64, boot_offset),
-    FIELD("scan_offset", F_U64, scan_offset),
-    FIELD("events_offset", F_U64, events_offset),
-    FIELD("backoff_ms", F_I64, backoff_ms),
-    FIELD("monitor_version", F_STR, monitor_version),
-    FIELD("config_stamp", F_STR, config_stamp),
+const struct vivi_state_field vivi_state_fields[] = {
+    FIELD("name", VIVI_SF_STR, name),
+    FIELD("uuid", VIVI_SF_STR, uuid),
+    FIELD("state", VIVI_SF_STATE, state),
+    FIELD("ready", VIVI_SF_BOOL, ready),
+    FIELD("ready_proof", VIVI_SF_STR, ready_proof),
+    FIELD("ready_at_ms", VIVI_SF_I64, ready_at_ms),
+    FIELD("ready_after_ms", VIVI_SF_I64, ready_after_ms),
+    FIELD("ip", VIVI_SF_STR, ip),
+    FIELD("ip_reachable", VIVI_SF_BOOL, ip_reachable),
+    FIELD("reason", VIVI_SF_STR, reason),
+    FIELD("reason_text", VIVI_SF_STR, reason_text),
+    FIELD("rung", VIVI_SF_STR, rung),
+    FIELD("run", VIVI_SF_U64, run),
+    FIELD("boot", VIVI_SF_U64, boot),
+    FIELD("driver", VIVI_SF_STR, driver),
+    FIELD("accel", VIVI_SF_STR, accel),
+    FIELD("cpus", VIVI_SF_U32, cpus),
+    FIELD("memory_bytes", VIVI_SF_U64, memory_bytes),
+    FIELD("created_at_ms", VIVI_SF_I64, created_at_ms),
+    FIELD("started_at_ms", VIVI_SF_I64, started_at_ms),
+    FIELD("ended_at_ms", VIVI_SF_I64, ended_at_ms),
+    FIELD("next_start_at_ms", VIVI_SF_I64, next_start_at_ms),
+    FIELD("restarts", VIVI_SF_U32, restarts),
+    FIELD("rm", VIVI_SF_BOOL, remove_when_ended),
+    FIELD("host_boot_id", VIVI_SF_STR, host_boot_id),
+    FIELD("pid_ns", VIVI_SF_U64, pid_ns),
+    FIELD("keeper", VIVI_SF_PROC, keeper),
+    FIELD("monitor", VIVI_SF_PROC, monitor),
+    FIELD("vmm", VIVI_SF_PROC, vmm),
+    FIELD("boot_offset", VIVI_SF_U64, boot_offset),
+    FIELD("scan_offset", VIVI_SF_U64, scan_offset),
+    FIELD("events_offset", VIVI_SF_U64, events_offset),
+    FIELD("backoff_ms", VIVI_SF_I64, backoff_ms),
+    FIELD("monitor_version", VIVI_SF_STR, monitor_version),
+    FIELD("config_stamp", VIVI_SF_STR, config_stamp),
 };
+const size_t vivi_state_fields_count = ARRAY_SIZE(vivi_state_fields);
 
 void vivi_state_init(struct vivi_state *s)
 {
@@ -93,7 +86,7 @@ int vivi_state_copy(const struct vivi_state *s, struct vivi_state *ret, viv_erro
 /* ---- struct → JSON ---- */
 
 /* NULL: no memory. *ret_skip: empty, so not written. */
-static json_t *encode(const struct field *f, const void *at, bool *ret_skip)
+static json_t *encode(const struct vivi_state_field *f, const void *at, bool *ret_skip)
 {
     const struct vivi_proc_id *p;
     uint64_t u;
@@ -101,24 +94,24 @@ static json_t *encode(const struct field *f, const void *at, bool *ret_skip)
 
     *ret_skip = false;
     switch (f->type) {
-    case F_STR:
+    case VIVI_SF_STR:
         *ret_skip = ((const char *)at)[0] == '\0';
         return *ret_skip ? NULL : vivi_json_str(at);
-    case F_STATE: return json_string(vivi_state_name(*(const enum viv_state *)at));
-    case F_BOOL: *ret_skip = !*(const bool *)at; return *ret_skip ? NULL : json_true();
-    case F_U32:
+    case VIVI_SF_STATE: return json_string(vivi_state_name(*(const enum viv_state *)at));
+    case VIVI_SF_BOOL: *ret_skip = !*(const bool *)at; return *ret_skip ? NULL : json_true();
+    case VIVI_SF_U32:
         u = *(const uint32_t *)at;
         *ret_skip = u == 0;
         return *ret_skip ? NULL : json_integer((json_int_t)u);
-    case F_U64:
+    case VIVI_SF_U64:
         u = *(const uint64_t *)at;
         *ret_skip = u == 0;
         return *ret_skip ? NULL : json_integer((json_int_t)(u > INT64_MAX ? INT64_MAX : u));
-    case F_I64:
+    case VIVI_SF_I64:
         i = *(const int64_t *)at;
         *ret_skip = i == 0;
         return *ret_skip ? NULL : json_integer((json_int_t)i);
-    case F_PROC:
+    case VIVI_SF_PROC:
         p = at;
         *ret_skip = p->pid == 0;
         return *ret_skip ? NULL : json_pack("[I,I]", (json_int_t)p->pid, (json_int_t)p->start_time);
@@ -128,11 +121,12 @@ static json_t *encode(const struct field *f, const void *at, bool *ret_skip)
 
 static int add_fields(json_t *doc, const struct vivi_state *s)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(vivi_state_fields); i++) {
         bool skip = false;
-        json_t *j = encode(&fields[i], (const char *)s + fields[i].offset, &skip);
+        json_t *j =
+            encode(&vivi_state_fields[i], (const char *)s + vivi_state_fields[i].offset, &skip);
 
-        if (!skip && json_object_set_new(doc, fields[i].key, j) < 0)
+        if (!skip && json_object_set_new(doc, vivi_state_fields[i].key, j) < 0)
             return -1;
     }
     return 0;
@@ -208,7 +202,7 @@ static int bad(const char *key, const char *what, viv_error *err)
     return vivi_fail(err, VIV_E_PROTOCOL, VIVI_STATE_FILE ": %s: %s", key, what);
 }
 
-static int decode_str(const struct field *f, const json_t *j, char *at, viv_error *err)
+static int decode_str(const struct vivi_state_field *f, const json_t *j, char *at, viv_error *err)
 {
     size_t len = json_string_length(j);
 
@@ -220,24 +214,25 @@ static int decode_str(const struct field *f, const json_t *j, char *at, viv_erro
     return 0;
 }
 
-static int decode_number(const struct field *f, const json_t *j, void *at, viv_error *err)
+static int decode_number(const struct vivi_state_field *f, const json_t *j, void *at,
+                         viv_error *err)
 {
     json_int_t n = json_integer_value(j);
 
     if (!json_is_integer(j))
         return bad(f->key, "not a number", err);
-    if ((n < 0 && f->type != F_I64) || (f->type == F_U32 && n > UINT32_MAX))
+    if ((n < 0 && f->type != VIVI_SF_I64) || (f->type == VIVI_SF_U32 && n > UINT32_MAX))
         return bad(f->key, "out of range", err);
-    if (f->type == F_U32)
+    if (f->type == VIVI_SF_U32)
         *(uint32_t *)at = (uint32_t)n;
-    else if (f->type == F_U64)
+    else if (f->type == VIVI_SF_U64)
         *(uint64_t *)at = (uint64_t)n;
     else
         *(int64_t *)at = (int64_t)n;
     return 0;
 }
 
-static int decode_proc(const struct field *f, const json_t *j, struct vivi_proc_id *at,
+static int decode_proc(const struct vivi_state_field *f, const json_t *j, struct vivi_proc_id *at,
                        viv_error *err)
 {
     json_int_t pid = json_integer_value(json_array_get(j, 0));
@@ -250,31 +245,31 @@ static int decode_proc(const struct field *f, const json_t *j, struct vivi_proc_
     return 0;
 }
 
-static int decode(const struct field *f, const json_t *j, void *at, viv_error *err)
+static int decode(const struct vivi_state_field *f, const json_t *j, void *at, viv_error *err)
 {
     switch (f->type) {
-    case F_STR: return decode_str(f, j, at, err);
-    case F_STATE:
+    case VIVI_SF_STR: return decode_str(f, j, at, err);
+    case VIVI_SF_STATE:
         if (!json_is_string(j) || vivi_state_parse(json_string_value(j), at) < 0)
             return bad(f->key, "not a state", err);
         return 0;
-    case F_BOOL:
+    case VIVI_SF_BOOL:
         if (!json_is_boolean(j))
             return bad(f->key, "not true or false", err);
         *(bool *)at = json_is_true(j);
         return 0;
-    case F_U32:
-    case F_U64:
-    case F_I64: return decode_number(f, j, at, err);
-    case F_PROC: return decode_proc(f, j, at, err);
+    case VIVI_SF_U32:
+    case VIVI_SF_U64:
+    case VIVI_SF_I64: return decode_number(f, j, at, err);
+    case VIVI_SF_PROC: return decode_proc(f, j, at, err);
     }
     return 0;
 }
 
 static int decode_all(json_t *doc, struct vivi_state *s, viv_error *err)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-        const struct field *f = &fields[i];
+    for (size_t i = 0; i < ARRAY_SIZE(vivi_state_fields); i++) {
+        const struct vivi_state_field *f = &vivi_state_fields[i];
         const json_t *j = json_object_get(doc, f->key);
         int r;
 

@@ -114,6 +114,8 @@ int vivi_vm_remove(struct vivi_vmdir *d, int lock_fd, viv_error *err);
  * something. Touches no VM.
  */
 int vivi_root_repair(const struct vivi_root *r, viv_error *err);
+/* Finishes the interrupted removal of the VM whose lock we were handed by its remover's keeper. */
+int vivi_vm_remove_rest(const struct vivi_root *r, int lock_fd, viv_error *err);
 
 /* ---- state.json: every column of ps; written by the monitor while there is one, else under the
  * lock */
@@ -156,6 +158,20 @@ void vivi_state_done(struct vivi_state *s);
 /* Errors: NOT_FOUND missing; PROTOCOL "state.json: line 1: …" or "state.json: boot: not a number".
  */
 int vivi_state_read(int vm_fd, struct vivi_state *ret, viv_error *err);
+
+/* For listing many: the text of a state.json that was read the quick way. */
+struct vivi_state_text {
+    char data[2048]; /* followed by no NUL; len is smaller than the array */
+    size_t len;
+    bool has_labels; /* among the unknown fields */
+};
+/*
+ * Reads path (relative to dir_fd) if it is a state.json as this program writes it: 1 and *ret
+ * without extra (unknown fields are in text). 0: vivi_state_read has to look at it.
+ */
+int vivi_state_read_quick(int dir_fd, const char *path, struct vivi_state_text *text,
+                          struct vivi_state *ret);
+
 /* UNSUPPORTED: the record that was read is of a newer schema. */
 int vivi_state_write(int vm_fd, const struct vivi_state *s, enum vivi_durability how,
                      viv_error *err);
@@ -203,8 +219,11 @@ int vivi_json_read_any(int vm_fd, const char *name, size_t max_bytes, json_t **r
 /* "schema" is added. */
 int vivi_json_write(int vm_fd, const char *name, const json_t *doc, enum vivi_durability how,
                     viv_error *err);
-/* Size and time of config.json as text: equal stamps, equal file. "" when it cannot be told. */
-void vivi_config_stamp(int vm_fd, char ret[48]);
+/*
+ * Size and time of a configuration (path relative to dir_fd) as text: equal stamps, equal file. ""
+ * when it cannot be told.
+ */
+void vivi_config_stamp(int dir_fd, const char *path, char ret[48]);
 
 /* ---- exits.log (written by the keeper alone) ---- */
 

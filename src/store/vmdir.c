@@ -66,6 +66,8 @@ static int read_names(DIR *d, struct names *l, viv_error *err)
         e = readdir(d);
         if (!e)
             return errno ? vivi_fail_errno(err, errno, "cannot list VMs") : 0;
+        if (e->d_type != DT_DIR && e->d_type != DT_UNKNOWN)
+            continue;
         if (e->d_name[0] == '.' || vivi_parse_name(e->d_name, NULL) < 0)
             continue;
         r = add_name(l, e->d_name, err);
