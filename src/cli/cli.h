@@ -66,6 +66,7 @@ int vivi_cli_open(struct vivi_cli *c, uint64_t flags);
 int vivi_cli_fail(struct vivi_cli *c, const char *vm, const viv_error *err);
 /* A usage error (exit 2): "viv: start: text". hint may be NULL. */
 int vivi_cli_usage(struct vivi_cli *c, const char *hint, const char *fmt, ...) VIVI_PRINTF(3, 4);
+int vivi_cli_oom(struct vivi_cli *c);
 /* As vivi_cli_fail, without a context (before the command is known). */
 int vivi_error_print(FILE *to, bool json, const char *where, const viv_error *err);
 /* A line for people on stderr, nothing with -o json. Control characters are made visible. */

@@ -52,7 +52,7 @@ static int print_document(struct vivi_cli *c, json_t *doc)
     viv_error err = VIV_ERROR_INIT;
 
     if (!mine)
-        return vivi_cli_usage(c, NULL, "out of memory");
+        return vivi_cli_oom(c);
     if (c->format == VIVI_FORMAT_JSON || c->template)
         return vivi_cli_record(c, json_incref(mine));
     if (vivi_config_present(mine, &shown, &err) < 0)

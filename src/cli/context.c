@@ -112,6 +112,14 @@ int vivi_cli_fail(struct vivi_cli *c, const char *vm, const viv_error *err)
     return vivi_cli_code(c, code);
 }
 
+int vivi_cli_oom(struct vivi_cli *c)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    (void)vivi_fail_oom(&err);
+    return vivi_cli_fail(c, NULL, &err);
+}
+
 int vivi_cli_usage(struct vivi_cli *c, const char *hint, const char *fmt, ...)
 {
     viv_error err = VIV_ERROR_INIT;
@@ -175,10 +183,8 @@ static int print_json(struct vivi_cli *c, const json_t *doc)
     if (c->format == VIVI_FORMAT_JSON) {
         cleanup_free char *text = json_dumps(doc, JSON_INDENT(2) | JSON_ENCODE_ANY);
 
-        if (!text) {
-            (void)vivi_fail_oom(&err);
-            return vivi_cli_fail(c, NULL, &err);
-        }
+        if (!text)
+            return vivi_cli_oom(c);
         (void)vivi_buf_str(&out, text);
         (void)vivi_buf_str(&out, "\n");
     } else if (vivi_out_yaml(doc, &out, &err) < 0) {
@@ -200,13 +206,10 @@ static int print_template(struct vivi_cli *c, const json_t *rec)
 int vivi_cli_record(struct vivi_cli *c, json_t *obj)
 {
     cleanup_json json_t *rec = obj ? vivi_json_with_schema(obj) : NULL;
-    viv_error err = VIV_ERROR_INIT;
 
     json_decref(obj);
-    if (!rec) {
-        (void)vivi_fail_oom(&err);
-        return vivi_cli_fail(c, NULL, &err);
-    }
+    if (!rec)
+        return vivi_cli_oom(c);
     if (c->template)
         return print_template(c, rec);
     if (c->list)
@@ -248,11 +251,8 @@ int vivi_cli_list(struct vivi_cli *c, const viv_list *list)
 int vivi_cli_document(struct vivi_cli *c, json_t *obj)
 {
     cleanup_json json_t *doc = obj;
-    viv_error err = VIV_ERROR_INIT;
 
-    if (!doc) {
-        (void)vivi_fail_oom(&err);
-        return vivi_cli_fail(c, NULL, &err);
-    }
+    if (!doc)
+        return vivi_cli_oom(c);
     return c->template ? print_template(c, doc) : print_json(c, doc);
 }

@@ -62,7 +62,7 @@ static int print_event(struct vivi_cli *c, const viv_rec *rec)
     cleanup_free char *text = NULL;
 
     if (!full)
-        return vivi_cli_usage(c, NULL, "out of memory");
+        return vivi_cli_oom(c);
     if (c->format == VIVI_FORMAT_TABLE && !c->template)
         return print_text(c, full);
     if (c->template || c->format == VIVI_FORMAT_YAML) {
@@ -72,7 +72,7 @@ static int print_event(struct vivi_cli *c, const viv_rec *rec)
     }
     text = json_dumps(full, JSON_COMPACT);
     if (!text)
-        return vivi_cli_usage(c, NULL, "out of memory");
+        return vivi_cli_oom(c);
     (void)printf("%s\n", text);
     return 0;
 }

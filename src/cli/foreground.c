@@ -406,6 +406,7 @@ int vivi_foreground_run(struct vivi_cli *c, viv_vm *vm, const struct vivi_foregr
     viv_op_free(f.ready);
     viv_op_free(f.stop);
     viv_op_free(f.kill);
+    vivi_close(&write_end); /* not before: it says that we are there */
     vivi_close(&f.bell);
     vivi_guest_output_done(&f.out);
     return code;

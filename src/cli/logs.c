@@ -5,6 +5,7 @@
  * of older lines with "~". The monitor's log has a time in each line.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -108,10 +109,12 @@ static uint64_t first_since(int fd, uint64_t from, uint64_t end, int64_t since_m
     cleanup_free char *line = NULL;
     cleanup_fclose FILE *f = NULL;
     size_t cap = 0;
-    int copy = dup(fd);
+    cleanup_close int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     ssize_t n;
 
     f = copy >= 0 ? fdopen(copy, "r") : NULL;
+    if (f)
+        (void)take_fd(&copy);
     if (!f || fseeko(f, (off_t)from, SEEK_SET) < 0)
         return from;
     while (from < end && (n = getline(&line, &cap, f)) > 0) {

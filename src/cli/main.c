@@ -117,10 +117,8 @@ static int run_command(const struct vivi_command *cmd, int argc, char **argv, in
     if (wants_json(argc, argv))
         c.format = VIVI_FORMAT_JSON;
     words = join_words(argc, argv, at, &n);
-    if (!words) {
-        (void)vivi_fail_oom(&err);
-        return vivi_cli_fail(&c, NULL, &err);
-    }
+    if (!words)
+        return vivi_cli_oom(&c);
     /* Completion and the man page's source take words as they are: most of them look like flags. */
     if (cmd->hidden) {
         c.args.words = words;

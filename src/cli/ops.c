@@ -90,7 +90,8 @@ static json_t *result_record(const struct vivi_job *job)
 {
     static const char *const keys[] = {"state", "ready", "ip",   "reason",
                                        "rung",  "run",   "boot", "accel_notice"};
-    json_t *rec = json_pack("{s:s, s:s}", "name", vivi_job_name(job), "uuid", viv_vm_uuid(job->vm));
+    json_t *rec = json_pack("{s:s, s:s?, s:b}", "name", vivi_job_name(job), "uuid",
+                            job->vm ? viv_vm_uuid(job->vm) : NULL, "changed", 0);
     int bad = !rec;
 
     if (rec && job->merged)
@@ -110,6 +111,11 @@ static void tell(struct flight *f, struct vivi_job *job)
     struct vivi_cli *c = f->c;
 
     vivi_progress_clear(&f->progress);
+    if (job->failed && f->verb->ignore_missing && job->err.code == VIV_E_NOT_FOUND) {
+        if (vivi_cli_structured(c) && !c->quiet)
+            (void)vivi_cli_record(c, result_record(job));
+        return;
+    }
     if (job->failed) {
         (void)vivi_cli_fail(c, vivi_job_name(job), &job->err);
         if (f->verb->explain && c->format != VIVI_FORMAT_JSON)
@@ -231,7 +237,7 @@ int vivi_verb_run_on(struct vivi_cli *c, const struct vivi_verb *verb, const cha
         return code;
     f.jobs = calloc(sel.n + 1, sizeof(*f.jobs));
     if (!f.jobs)
-        return vivi_cli_usage(c, NULL, "out of memory");
+        return vivi_cli_oom(c);
     f.n = sel.n;
     for (size_t i = 0; i < f.n; i++) {
         f.jobs[i].target = sel.names[i];

@@ -33,7 +33,8 @@ struct vivi_verb {
     /* More about a failure on stderr, after its message; may be NULL. */
     void (*explain)(struct vivi_cli *c, const struct vivi_job *job);
     /* What an interrupted wait leaves: "%s goes on; stop it: viv stop %s" has the name twice. */
-    bool starts; /* it is a start or a wait: name the way to stop it */
+    bool starts;         /* it is a start or a wait: name the way to stop it */
+    bool ignore_missing; /* a VM that is not there is a success that changed nothing */
     const void *ctx;
 };
 

@@ -1,5 +1,6 @@
 #include "cli/out.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
@@ -342,6 +343,7 @@ int vivi_table_render(const struct vivi_table *t, vivi_color_of *color, struct v
 {
     size_t widths[VIVI_TABLE_COLUMNS] = {0};
 
+    assert(t->n_columns > 0 && t->n_columns <= VIVI_TABLE_COLUMNS);
     if (t->failed)
         return vivi_fail_oom(err);
     for (size_t i = 0; i < t->n_columns; i++)

@@ -75,7 +75,7 @@ static int print_plan(struct vivi_cli *c, const char *target)
         return vivi_cli_fail(c, viv_vm_name(vm), &err);
     text = shown ? json_dumps(shown, JSON_COMPACT) : NULL;
     if (!text)
-        return vivi_cli_usage(c, NULL, "out of memory");
+        return vivi_cli_oom(c);
     if (viv_config_parse(text, strlen(text), NULL, &config, &err) < 0)
         return vivi_cli_fail(c, viv_vm_name(vm), &err);
     return vivi_plan_print(c, viv_vm_name(vm), config);

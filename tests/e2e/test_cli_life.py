@@ -24,7 +24,9 @@ def test_a_whole_life_in_text(root):
     assert root("stop", "web").out == "web: stopped already\n"
     assert root("rm", "web").out == "web: removed\n"
     assert root("rm", "web", code=3).err == "viv: rm web: no such VM\n"
-    assert root("rm", "--ignore-missing", "web").out == ""
+    assert root("rm", "--ignore-missing", "web", "db").out == ""
+    r = root("rm", "--ignore-missing", "web", "-o", "json").json()
+    assert (r["name"], r["changed"], r["uuid"]) == ("web", False, None)
     assert root("ps", "-q").out == ""
 
 
@@ -153,7 +155,7 @@ def test_run_in_the_foreground_shows_states_and_the_guests_output(root):
 
 
 def test_run_fails_when_the_vm_fails(root):
-    config = root.config("web", driver="fake", fake={"script": "ready after=1ms; crash after=100ms"})
+    config = root.config("web", driver="fake", fake={"script": "ready after=1ms; crash signal=9 after=100ms"})
     r, lines = run_lines(root, config, code=1)
     assert lines[-1].startswith("web: failed (vmm-signal)")
 

@@ -94,7 +94,7 @@ def test_transcript(root, tmp_path, path):
         "web": "fake: {script: 'ready after=5ms ip=192.0.2.7'}",
         "short": "fake: {script: 'no-banner; print text=\"hello\\n\" after=150ms; "
                  "ready after=300ms ip=192.0.2.7; poweroff after=450ms'}",
-        "crash": "fake: {script: 'no-banner; ready after=150ms ip=192.0.2.7; crash after=300ms'}",
+        "crash": "fake: {script: 'no-banner; ready after=150ms ip=192.0.2.7; crash signal=9 after=300ms'}",
         "slow": "fake: {script: 'no-ready; no-banner; print text=\"one\\ntwo\\n\"'}\nready: {timeout: 300ms}",
         "evil": "fake: {script: 'no-ready; no-banner; print text=\"\\e[2Jevil\\n\"'}\nready: {timeout: 300ms}",
     }
