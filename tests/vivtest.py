@@ -16,6 +16,7 @@ import time
 import tty
 
 DEADLINE = float(os.environ.get("VIV_TEST_DEADLINE", "30"))
+BOOT_DEADLINE = max(120, DEADLINE)  # of an emulated guest, on a busy host
 
 _libc = ctypes.CDLL(None, use_errno=True)
 IN_MODIFY, IN_CREATE, IN_MOVED_TO, IN_CLOSE_WRITE, IN_DELETE = 0x2, 0x100, 0x80, 0x8, 0x200
@@ -169,6 +170,14 @@ class Root:
         self("create", "-f", self.config(name, driver="fake", fake={"script": script}, **fields))
         return VM(self, name)
 
+    def qemu(self, name, guest, *options, **fields):
+        """Creates a VM of the qemu driver, emulated: the demo guest with options for its command line."""
+        fields.setdefault("memory", "160MiB")
+        boot = {"kernel": str(guest / "vmlinuz"), "initramfs": str(guest / "initramfs"),
+                "cmdline": " ".join(("console=ttyS0 cryptomgr.notests", *options))}
+        self("create", "-f", self.config(name, driver="qemu", accel="tcg", boot=boot, **fields))
+        return VM(self, name)
+
     def inspect(self, name):
         return self("inspect", name, "-o", "json").json()
 
@@ -215,6 +224,17 @@ class VM:
         """keeper, monitor and VMM of now, by identity; those that are alive."""
         info = self.info()
         return {k: info[k] for k in ("keeper", "monitor", "vmm") if alive(info[k])}
+
+    def boot(self):
+        """Starts it, up to ready."""
+        self("start", "--wait", deadline=BOOT_DEADLINE)
+        return self
+
+    def ended(self):
+        """Waits for its end and returns (state, reason)."""
+        self("wait", "exit", code=None, deadline=BOOT_DEADLINE)
+        info = self.info()
+        return info["state"], info["reason"]["code"]
 
     def console(self, *flags):
         return Console(self, *flags)
