@@ -90,9 +90,10 @@ def test_stop_without_grace_kills_and_no_kill_gives_up(root):
 
 
 def test_wait_for_a_state_and_for_the_end(root):
-    vm = root.fake("web", "ready after=1ms; poweroff after=300ms")
+    vm = root.fake("web", "ready after=1ms; poweroff after=500ms")
+    assert vm("wait", "exit").out == "web: created\n"  # nothing runs: there is nothing to wait for
+    vm("start")
     with root.popen("wait", "web", "exit") as early:
-        vm("start")
         assert vm("wait", "running").out == "web: running\n"
         assert early.wait(vivtest.DEADLINE) == 0
         assert early.stdout.read() == "web: stopped\n"
