@@ -159,12 +159,23 @@ struct detached {
     volatile uint64_t start_time;
 };
 
+/* Its identity is taken before it runs: a program may be gone before anybody could look, and leaves
+ * not even a zombie where the host ignores SIGCHLD. An exec changes neither number. */
 static int run_program(void *arg)
 {
     struct detached *d = arg;
     const struct vivi_spawn *s = d->child.s;
-    int r = set_up(&d->child);
+    struct vivi_proc_stat st;
+    pid_t self = getpid();
+    int r = vivi_proc_stat(self, &st);
 
+    if (r < 0) {
+        d->failure = -r;
+        return 127;
+    }
+    d->pid = self;
+    d->start_time = st.start_time;
+    r = set_up(&d->child);
     if (r == 0) {
         unblock_signals();
         (void)execve(s->path, s->argv, d->child.envp);
@@ -177,23 +188,11 @@ static int run_program(void *arg)
 static int run_intermediate(void *arg)
 {
     struct detached *d = arg;
-    struct vivi_proc_stat st;
-    pid_t pid =
-        clone(run_program, d->stacks + 2 * STACK_BYTES, CLONE_VM | CLONE_VFORK | SIGCHLD, d);
-    int r;
 
-    if (pid < 0) {
+    if (clone(run_program, d->stacks + 2 * STACK_BYTES, CLONE_VM | CLONE_VFORK | SIGCHLD, d) < 0) {
         d->failure = errno;
         return 1;
     }
-    r = vivi_proc_stat(pid, &st);
-    if (r < 0) {
-        if (d->failure == 0)
-            d->failure = -r;
-        return 1;
-    }
-    d->pid = pid;
-    d->start_time = st.start_time;
     return 0;
 }
 
