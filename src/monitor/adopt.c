@@ -416,6 +416,26 @@ void vivi_adopt_done(struct vivi_monitor *m)
     m->env->trim();
 }
 
+/* Our predecessor may have told that this boot is ready and died before it wrote it down. */
+static void recall_ready(struct vivi_monitor *m)
+{
+    cleanup_json json_t *e = NULL;
+    const char *ip;
+    int64_t at;
+
+    if (m->st.ready || vivi_event_last(&m->root, m->st.uuid, "ready", &e, NULL) <= 0 ||
+        number_of(e, "run") != m->st.run || number_of(e, "boot") != m->st.boot)
+        return;
+    ip = json_string_value(json_object_get(e, "ip"));
+    m->st.ready = true;
+    (void)snprintf(m->st.ready_proof, sizeof(m->st.ready_proof), "marker");
+    (void)snprintf(m->st.ip, sizeof(m->st.ip), "%s", ip ? ip : "");
+    m->st.ip_reachable = m->config.driver != VIVI_DRIVER_QEMU;
+    m->st.ready_after_ms = (int64_t)number_of(e, "after_ms");
+    if (vivi_time_parse(json_string_value(json_object_get(e, "time")), &at) == 0)
+        m->st.ready_at_ms = at;
+}
+
 static void serve_early(void *arg)
 {
     struct vivi_monitor *m = arg;
@@ -442,6 +462,7 @@ int vivi_adopt(struct vivi_monitor *m, viv_error *err)
     read_config(m);
     vivi_op_load_journal(m);
     if (vivi_state_has_vmm(m->st.state)) {
+        recall_ready(m);
         vivi_arm(m, &m->serve_early,
                  &(struct vivi_arm){"adopt-serve", VIVI_ADOPT_SERVE_MS, serve_early});
         vivi_record_state(m); /* who looks at the record finds us, not our predecessor */

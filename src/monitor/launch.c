@@ -40,23 +40,29 @@ static int path_of(const struct vivi_monitor *m, const char *name, char ret[512]
     return 0;
 }
 
-/* Gives a descriptor to the keeper for the child alone. */
-static int lend(struct apply *a, const struct vivi_port *p, const char *suffix, int fd_consume,
-                int child_fd, viv_error *err)
+/* A descriptor that only the child needs. */
+struct loan {
+    const char *name, *suffix;
+    int fd; /* consumed */
+    int child_fd;
+};
+
+static int lend(struct apply *a, const struct loan *l, viv_error *err)
 {
-    cleanup_close int fd = fd_consume;
-    char *name = a->names[a->n];
+    cleanup_close int fd = l->fd;
+    char *name;
     int n, r;
 
     if (a->n == MAP_MAX)
         return vivi_fail(err, VIV_E_INTERNAL, "a plan with more than %d descriptors", MAP_MAX);
-    n = snprintf(name, VIVI_KEEPER_NAME_MAX, "%s%s", p->name, suffix);
+    name = a->names[a->n];
+    n = snprintf(name, VIVI_KEEPER_NAME_MAX, "%s%s", l->name, l->suffix);
     if (n < 0 || n >= VIVI_KEEPER_NAME_MAX)
-        return vivi_fail(err, VIV_E_INVALID, "%s: too long a name", p->name);
+        return vivi_fail(err, VIV_E_INVALID, "%s: too long a name", l->name);
     r = vivi_keeper_hold(&a->m->keeper, name, fd, err);
     if (r < 0)
         return r;
-    a->map[a->n] = (struct vivi_keeper_map){child_fd, name};
+    a->map[a->n] = (struct vivi_keeper_map){l->child_fd, name};
     a->n++;
     return 0;
 }
@@ -70,7 +76,7 @@ static int apply_listen(struct apply *a, const struct vivi_port *p, viv_error *e
         r = vivi_unix_listen(path, 8, &fd, err);
     if (r < 0)
         return r;
-    return lend(a, p, "", fd, p->child_fd, err);
+    return lend(a, &(struct loan){p->name, "", fd, p->child_fd}, err);
 }
 
 static int make_fifo(const char *path, viv_error *err)
@@ -125,12 +131,12 @@ static int apply_fifo(struct apply *a, const struct vivi_port *p, viv_error *err
     if (r >= 0 && p->child_fd_rw >= 0) {
         r = open_fifo(path, O_RDWR, &fd, err);
         if (r >= 0)
-            r = lend(a, p, ".rw", fd, p->child_fd_rw, err);
+            r = lend(a, &(struct loan){p->name, ".rw", fd, p->child_fd_rw}, err);
     }
     if (r >= 0 && p->child_fd >= 0) {
         r = open_fifo(path, out ? O_WRONLY : O_RDONLY, &fd, err);
         if (r >= 0)
-            r = lend(a, p, ".vmm", fd, p->child_fd, err);
+            r = lend(a, &(struct loan){p->name, ".vmm", fd, p->child_fd}, err);
     }
     return r;
 }
@@ -146,7 +152,7 @@ static int apply_append(struct apply *a, const struct vivi_port *p, viv_error *e
     if (fd < 0)
         return vivi_fail_errno(err, errno, "cannot open %s", p->name);
     fd = vivi_fd_above_stdio(fd, err);
-    return fd < 0 ? fd : lend(a, p, "", fd, p->child_fd, err);
+    return fd < 0 ? fd : lend(a, &(struct loan){p->name, "", fd, p->child_fd}, err);
 }
 
 static int apply_port(struct apply *a, const struct vivi_port *p, viv_error *err)

@@ -7,8 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
-
 #define FIRST_WINDOW 16384u
 #define TAIL_BYTES   4096
 
@@ -106,6 +104,35 @@ static ssize_t read_at(int fd, char *to, size_t want, uint64_t offset)
     return (ssize_t)got;
 }
 
+/* A buffer that grows when a message needs it. */
+struct window {
+    char *buf;
+    size_t cap, want;
+};
+
+/* Offers what the window shows. The bytes consumed, < 0 failed; *ret_seen: how many were there. */
+static ssize_t offer(const struct vivi_stream *s, struct window *w,
+                     const struct vivi_stream_sink *sink, size_t *ret_seen)
+{
+    uint64_t left = s->size - s->taken;
+    size_t want = left < w->want ? (size_t)left : w->want, used;
+    ssize_t n;
+
+    if (w->cap < want) {
+        free(w->buf);
+        w->buf = malloc(want);
+        w->cap = w->buf ? want : 0;
+        if (!w->buf)
+            return -VIV_E_NO_MEMORY;
+    }
+    n = read_at(s->fd, w->buf, want, s->taken);
+    if (n < 0)
+        return -VIV_E_IO;
+    *ret_seen = (size_t)n;
+    used = n > 0 ? sink->input(sink->ctx, s->name, w->buf, (size_t)n) : 0;
+    return used > (size_t)n ? n : (ssize_t)used;
+}
+
 /*
  * The driver consumes whole messages, so a window that it leaves untouched is doubled until the
  * message fits, or until it is longer than any message may be.
@@ -113,39 +140,32 @@ static ssize_t read_at(int fd, char *to, size_t want, uint64_t offset)
 int vivi_stream_pump(struct vivi_stream *s, const struct vivi_stream_sink *sink, bool *ret_skipped,
                      viv_error *err)
 {
-    cleanup_free char *buf = NULL;
-    size_t window = FIRST_WINDOW, cap = 0;
+    struct window w = {.want = FIRST_WINDOW};
+    ssize_t used = 0;
 
     *ret_skipped = false;
     while (s->fd >= 0 && s->taken < s->size) {
-        uint64_t left = s->size - s->taken;
-        size_t want = left < window ? (size_t)left : window, used;
-        ssize_t n;
+        size_t seen = 0;
 
-        if (cap < want) {
-            free(buf);
-            buf = malloc(want);
-            cap = buf ? want : 0;
-            if (!buf)
-                return vivi_fail_oom(err);
-        }
-        n = read_at(s->fd, buf, want, s->taken);
-        if (n < 0)
-            return vivi_fail_errno(err, errno, "cannot read %s", s->log);
-        used = n > 0 ? sink->input(sink->ctx, s->name, buf, (size_t)n) : 0;
-        if (used > (size_t)n)
-            used = (size_t)n;
-        s->taken += used;
-        if (used == 0 && (uint64_t)n < left && window < VIVI_INPUT_MAX) {
-            window *= 2;
-        } else if (used == 0 && window >= VIVI_INPUT_MAX && (size_t)n >= VIVI_INPUT_MAX) {
-            s->taken += (uint64_t)n;
-            *ret_skipped = true;
-        } else if (used == 0) {
+        used = offer(s, &w, sink, &seen);
+        if (used < 0)
             break;
+        s->taken += (uint64_t)used;
+        if (used > 0)
+            continue;
+        if (seen < w.want) /* that was all there is */
+            break;
+        if (w.want < VIVI_INPUT_MAX) {
+            w.want *= 2;
+        } else {
+            s->taken += seen;
+            *ret_skipped = true;
         }
     }
-    return 0;
+    free(w.buf);
+    if (used == -VIV_E_NO_MEMORY)
+        return vivi_fail_oom(err);
+    return used < 0 ? vivi_fail_errno(err, errno, "cannot read %s", s->log) : 0;
 }
 
 /* The end of the file, after the last line feed that is followed by nothing: len without it. */
