@@ -11,11 +11,10 @@
 
 static char keeper_exe[4096], puppet_exe[4096];
 
-void rig_programs(const char *argv0)
+void rig_programs(void)
 {
     char self[4096];
 
-    (void)argv0;
     assert_int_equal(vivi_proc_exe(self, sizeof(self), NULL), 0);
     *strrchr(self, '/') = '\0';
     (void)snprintf(keeper_exe, sizeof(keeper_exe), "%.4000s/viv-keeper", self);
@@ -378,4 +377,14 @@ bool rig_has_line(struct rig *r, const char *name, const char *part)
     cleanup_free char *text = rig_file(r, name);
 
     return strstr(text, part) != NULL;
+}
+
+char *rig_proc_text(pid_t pid, const char *name)
+{
+    struct vivi_buf b = VIVI_BUF(100000);
+    char path[64];
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+    assert_int_equal(vivi_read_file_at(AT_FDCWD, path, &b, NULL), 0);
+    return vivi_buf_take(&b);
 }

@@ -38,7 +38,7 @@ int rig_teardown(
 
 #define test_in_rig(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
-void rig_programs(const char *argv0); /* main() first: keeper and puppet stand beside the test */
+void rig_programs(void); /* main() first: keeper and puppet stand beside the test */
 
 /* Starts a keeper as a client does; its status line is in r->status. */
 void rig_start(struct rig *r);
@@ -61,3 +61,4 @@ void rig_serial(struct rig *r, const char *limit);
 char *rig_file(struct rig *r, const char *name); /* contents; the caller frees */
 bool rig_has_line(struct rig *r, const char *name, const char *part);
 void rig_wait_gone(const struct vivi_proc_id *id);
+char *rig_proc_text(pid_t pid, const char *name); /* of /proc/<pid>; the caller frees */
