@@ -157,7 +157,7 @@ static const json_t *json_step(const json_t *at, const char *key, size_t len)
     return NULL;
 }
 
-const json_t *vivi_json_at(const json_t *doc, const char *path, bool *ret_null)
+const json_t *vivi_out_at(const json_t *doc, const char *path, bool *ret_null)
 {
     const json_t *at = doc;
 
@@ -225,7 +225,7 @@ static const char *put_field(const char *p, const json_t *rec, struct vivi_buf *
     }
     memcpy(path, p, len);
     path[len] = '\0';
-    v = vivi_json_at(rec, path, &null);
+    v = vivi_out_at(rec, path, &null);
     if (!v && !null) {
         (void)unknown_key(rec, path, err);
         return NULL;

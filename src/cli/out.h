@@ -15,14 +15,14 @@ int vivi_out_yaml(const json_t *doc, struct vivi_buf *out, viv_error *err);
 
 /*
  * '{name} {ready.ip}': fields by path, "{{" and "}}" are braces, \n and \t as in C. A null is "-",
- * lists and objects are compact JSON. INVALID "--format: {nmae}: unknown key" with the nearest.
+ * lists and objects are compact JSON. INVALID "--format: {x}: unknown key" with the nearest.
  */
 int vivi_out_template(const char *template, const json_t *rec, struct vivi_buf *out,
                       viv_error *err);
 
 /* "name.sub.0": NULL = absent. *ret_null: a parent on the way is null, so the value is unknown too.
  */
-const json_t *vivi_json_at(const json_t *doc, const char *path, bool *ret_null);
+const json_t *vivi_out_at(const json_t *doc, const char *path, bool *ret_null);
 
 /* A copy of obj with "schema": 1 first. */
 json_t *vivi_json_with_schema(const json_t *obj);

@@ -36,9 +36,9 @@ static int print_ports(struct vivi_cli *c, const char *name, const viv_rec *info
     size_t i, k;
     bool null;
 
-    nets = vivi_json_at(doc, "running.nets", &null);
+    nets = vivi_out_at(doc, "running.nets", &null);
     if (!nets)
-        nets = vivi_json_at(doc, "config.nets", &null);
+        nets = vivi_out_at(doc, "config.nets", &null);
     json_array_foreach((json_t *)(uintptr_t)nets, i, net)
     {
         json_array_foreach(json_object_get(net, "forward"), k, text)
