@@ -153,7 +153,7 @@ def conmon_kib():
         f.write(f'#!/bin/sh\nwhile [ $# -gt 0 ]; do [ "$1" = --pid-file ] && pidfile=$2; shift; done\n'
                 f'/bin/sleep 60 & echo $! >"$pidfile"\n')
     os.chmod(runtime, 0o755)
-    p = subprocess.Popen([exe, "--sync", "-c", "bench", "-u", "bench", "-r", runtime, "-b", base, "-p", f"{base}/pid",
+    p = subprocess.Popen([exe, "--sync", "--full-attach", "--socket-dir-path", base, "-c", "bench", "-u", "bench", "-r", runtime, "-b", base, "-p", f"{base}/pid",
                           "-l", f"k8s-file:{base}/log", "--exit-dir", base, "-n", "bench"],
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

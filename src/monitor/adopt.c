@@ -420,7 +420,7 @@ void vivi_adopt_done(struct vivi_monitor *m)
 static void recall_ready(struct vivi_monitor *m)
 {
     cleanup_json json_t *e = NULL;
-    const char *ip;
+    const char *ip, *time;
     int64_t at;
 
     if (m->st.ready || vivi_event_last(&m->root, m->st.uuid, "ready", &e, NULL) <= 0 ||
@@ -432,7 +432,8 @@ static void recall_ready(struct vivi_monitor *m)
     (void)snprintf(m->st.ip, sizeof(m->st.ip), "%s", ip ? ip : "");
     m->st.ip_reachable = m->config.driver != VIVI_DRIVER_QEMU;
     m->st.ready_after_ms = (int64_t)number_of(e, "after_ms");
-    if (vivi_time_parse(json_string_value(json_object_get(e, "time")), &at) == 0)
+    time = json_string_value(json_object_get(e, "time"));
+    if (time && vivi_time_parse(time, &at) == 0)
         m->st.ready_at_ms = at;
 }
 

@@ -296,3 +296,6 @@ int vivi_events_open(const struct vivi_root *r, uint64_t after_seq, struct vivi_
 /* 1, 0 none now; a gap in seq yields one {"type":"lost","count":n} first. */
 int vivi_events_next(struct vivi_events *e, json_t **ret, viv_error *err);
 void vivi_events_done(struct vivi_events *e);
+/* The last kept event of one VM and type: 1 and *ret (a new reference), 0 none. */
+int vivi_event_last(const struct vivi_root *r, const char *uuid, const char *type, json_t **ret,
+                    viv_error *err);

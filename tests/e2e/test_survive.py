@@ -3,6 +3,7 @@
 The guest prints numbered lines; the serial log must hold each exactly once, in order, whatever died meanwhile.
 """
 
+import json
 import os
 import random
 import re
@@ -238,6 +239,27 @@ def test_a_running_wait_starts_a_keeper_when_both_died(root):
     finally:
         vm("kill")
     assert wait.wait(timeout=20) == 0
+
+
+def test_ready_is_told_once_although_it_was_never_recorded(root):
+    """A monitor that dies between its event and its record must not make its successor tell again."""
+    vm = root.fake("web", "ready after=1ms ip=192.0.2.9")
+    vm("start", "--wait")
+    info = vm.info()
+    for who in ("keeper", "monitor"):
+        kill(info[who], signal.SIGSTOP)
+    state = vm.state()
+    assert state["ready"], state
+    for key in [k for k in state if k.startswith("ready")]:
+        del state[key]
+    with open(os.path.join(vm.dir, "state.json"), "w", encoding="utf-8") as f:
+        json.dump(state, f)
+    for who in ("keeper", "monitor"):
+        kill(info[who])
+        wait_gone(info[who])
+    vm("wait", "ready", "-t", "20")
+    assert vm.info()["ip"] == "192.0.2.9"
+    assert ready_events(root, "web") == [(1, 1)]
 
 
 def test_reading_verbs_adopt_nothing(root):
