@@ -15,15 +15,27 @@
 
 /* ---- the end of a run, for the operation in flight ---- */
 
+void vivi_op_start_late(struct vivi_monitor *m)
+{
+    viv_error err = VIV_ERROR_INIT;
+    char s[24];
+
+    if (m->op.verb != VIVI_VERB_START && !m->op.starting_again)
+        return;
+    (void)vivi_fail(&err, VIV_E_TIMEOUT, "not running after %s s; it was killed",
+                    vivi_seconds(m->op.timeout_ms, s));
+    vivi_op_end(m, &err);
+}
+
 static void start_ended(struct vivi_monitor *m, enum vivi_cause cause, const char *text)
 {
     viv_error err = m->start_error;
-    char s[24];
 
-    if (cause == VIVI_CAUSE_START_TIMEOUT)
-        (void)vivi_fail(&err, VIV_E_TIMEOUT, "not running after %s s; it was killed",
-                        vivi_seconds(m->op.timeout_ms, s));
-    else if (cause != VIVI_CAUSE_START_FAILED && (err.code == 0 || m->had_vmm))
+    if (cause == VIVI_CAUSE_START_TIMEOUT) {
+        vivi_op_start_late(m);
+        return;
+    }
+    if (cause != VIVI_CAUSE_START_FAILED && (err.code == 0 || m->had_vmm))
         (void)vivi_fail(&err, VIV_E_VMM, text[0] ? "%s" : "it ended at once (%s)",
                         text[0] ? text : m->st.reason);
     vivi_op_end(m, &err);

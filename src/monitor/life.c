@@ -240,6 +240,15 @@ static void start_failed(struct vivi_monitor *m, const viv_error *err)
                  &(struct vivi_arm){"start-settle", VIVI_START_SETTLE_MS, give_up_start});
 }
 
+/* Whoever asked is answered in time, also when a large VMM takes its time to die. */
+static void answer_start_timeout(void *arg)
+{
+    struct vivi_monitor *m = arg;
+
+    vivi_disarm(m, &m->settle);
+    vivi_op_start_late(m);
+}
+
 static void start_timed_out(void *arg)
 {
     struct vivi_monitor *m = arg;
@@ -249,6 +258,8 @@ static void start_timed_out(void *arg)
         return;
     m->cause = VIVI_CAUSE_START_TIMEOUT;
     (void)vivi_life_signal(m, SIGKILL);
+    vivi_arm(m, &m->settle,
+             &(struct vivi_arm){"start-late", VIVI_START_LATE_MS, answer_start_timeout});
 }
 
 void vivi_life_start_deadline(struct vivi_monitor *m, uint64_t after_ms)

@@ -34,6 +34,7 @@
 #define VIVI_ADOPT_DEADLINE_MS 10000 /* a silent VMM is busy: adopted as recorded after this */
 #define VIVI_ADOPT_SERVE_MS    30    /* reading clients wait no longer for an adoption */
 #define VIVI_START_SETTLE_MS   250   /* a VMM that hung up may still tell its exit code */
+#define VIVI_START_LATE_MS     20    /* after the deadline, for the VMM's end to be in the answer */
 #define VIVI_IDLE_MS           2000
 #define VIVI_OPS_KEPT          16
 #define VIVI_BOOTS_KEPT        64
@@ -274,6 +275,8 @@ void vivi_op_pause_now(struct vivi_monitor *m);
 
 /* The run has ended: what that means for the operation in flight. cause: what we did to it. */
 void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char *text);
+/* The start in flight has missed its deadline: TIMEOUT. */
+void vivi_op_start_late(struct vivi_monitor *m);
 /* Takes the operation that a former monitor left unfinished as the one in flight. */
 void vivi_op_load_journal(struct vivi_monitor *m);
 /* Goes on with it, once it is known how the VM is. */

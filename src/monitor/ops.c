@@ -358,7 +358,7 @@ void vivi_op_stop_gave_up(struct vivi_monitor *m, enum vivi_ladder_phase at)
     } else {
         m->cause = VIVI_CAUSE_NONE;
         vivi_life_set_state(m, m->vcpus, NULL);
-        (void)vivi_fail(&err, VIV_E_TIMEOUT, "it did not stop within %s s; it goes on running",
+        (void)vivi_fail(&err, VIV_E_TIMEOUT, "not stopped after %s s; it goes on running",
                         vivi_seconds(m->op.timeout_ms, s));
     }
     vivi_log(VIVI_LOG_WARN, "stop: %s", err.message);

@@ -93,7 +93,7 @@ static void a_stop_that_may_not_kill_gives_up_and_the_vm_goes_on(void **state)
     start(r);
     id = ask(r, "stop", "{\"timeout_ms\":3000,\"kill\":false}");
     rig_advance(r, 3000);
-    rig_expect(r, &r->client, id, "TIMEOUT: it did not stop within 3 s; it goes on running");
+    rig_expect(r, &r->client, id, "TIMEOUT: not stopped after 3 s; it goes on running");
     assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
     assert_int_equal(rig_loop_timer(&r->loop, "stop-rung"), -1);
     rig_vmm_exits(r, EXITED(0)); /* later the guest obeys after all */
