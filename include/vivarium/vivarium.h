@@ -31,15 +31,20 @@ extern "C" {
 #define VIV_API
 #endif
 
-typedef struct viv viv; /* one state root */
-typedef struct viv_vm
-    viv_vm; /* pinned to a uuid: after rm and create of the same name it answers NOT_FOUND */
-typedef struct viv_config viv_config; /* a configuration: mutable; setting does no I/O */
-typedef struct viv_opts viv_opts;     /* options of one verb */
-typedef struct viv_op viv_op;         /* a verb in flight; finishes exactly once */
-typedef struct viv_rec
-    viv_rec; /* immutable: VM, event, capability row, problem, result; same paths as -o json */
-typedef struct viv_list viv_list; /* of viv_rec, taken at one instant */
+/* One state root. */
+typedef struct viv viv;
+/* A machine, pinned to a uuid: after rm and create of the same name it answers NOT_FOUND. */
+typedef struct viv_vm viv_vm;
+/* A configuration: mutable; setting does no I/O; every error carries the field's path. */
+typedef struct viv_config viv_config;
+/* Options of one verb. */
+typedef struct viv_opts viv_opts;
+/* A verb in flight; finishes exactly once. */
+typedef struct viv_op viv_op;
+/* Immutable: VM, event, capability row, problem, result; the same paths as -o json. */
+typedef struct viv_rec viv_rec;
+/* Of viv_rec, taken at one instant. */
+typedef struct viv_list viv_list;
 
 /* Only grows; a code you do not know means INTERNAL. */
 typedef enum {
@@ -99,17 +104,28 @@ VIV_API int viv_open(const char *root_or_null, uint64_t flags, viv **ret, viv_er
 VIV_API void viv_close(viv *v); /* NULL ok; ends its operations and subscriptions; stops no VM */
 VIV_API const char *viv_root(const viv *v); /* absolute path; borrowed */
 
-VIV_API void viv_wake(viv *v); /* any thread, signal-safe: a blocking call of v returns CANCELLED */
-VIV_API int viv_fd(
-    viv *v); /* the same descriptor for the life of v, for poll(2): readable → viv_dispatch */
-VIV_API int64_t
-viv_timeout_ms(viv *v); /* longest wait before viv_dispatch wants to be called; −1 = none */
+/*
+ * Any thread, signal-safe: the blocking call of v that is going on, else the next one, returns
+ * CANCELLED; what it waited for goes on. viv_dispatch takes a wake-up that no blocking call met.
+ */
+VIV_API void viv_wake(viv *v);
+/*
+ * The same descriptor for the life of v, for poll(2): readable → viv_dispatch, then look at
+ * operations (viv_op_done) and events (viv_next until it returns 0). Deadlines make it readable
+ * too, so the time-out below is only needed by loops that cannot wait for a descriptor.
+ */
+VIV_API int viv_fd(viv *v);
+VIV_API int64_t viv_timeout_ms(viv *v); /* until viv_dispatch wants to be called; −1 = no limit */
 VIV_API int viv_dispatch(viv *v, viv_error *err); /* never blocks */
 
 #define VIV_EVENTS_ALL UINT64_MAX /* viv_subscribe: every event that is still kept */
-/* Events. filter: NULL or "vm=web,type=state"; after_seq: 0 = from now on, else every event with a
- * greater number that is still kept (VIV_EVENTS_ALL: all of those). One subscription per viv; a
- * second call replaces it. A reader that is too slow gets one "lost" event with the count. */
+/*
+ * Events. filter: NULL or "vm=web,type=state" (keys vm, uuid, type); after_seq: 0 = from now on,
+ * else every event with a greater number that is still kept (VIV_EVENTS_ALL: all of those). One
+ * subscription per viv; a second call replaces it. Records have seq, time, vm, uuid, run, boot,
+ * type and what the type adds. A reader that is too slow gets one event of type "lost" with the
+ * count, its other keys null.
+ */
 VIV_API int viv_subscribe(viv *v, const char *filter, uint64_t after_seq, viv_error *err);
 VIV_API int viv_next(viv *v, viv_rec **ret_event, viv_error *err); /* 1 an event, 0 none now */
 
@@ -167,10 +183,10 @@ VIV_API const char *viv_vm_uuid(const viv_vm *m);
 VIV_API int viv_ls(viv *v, const char *filter, viv_list **ret, viv_error *err);
 /* Rows {driver, capability, kind, text, ok, reason}. */
 VIV_API int viv_caps(viv *v, const char *driver_or_null, viv_list **ret, viv_error *err);
-VIV_API int viv_doctor(viv *v, viv_list **ret,
-                       viv_error *err); /* rows {check, ok, message, hint} */
-VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret,
-                        viv_error *err); /* what `viv inspect -o json` prints */
+/* Rows {check, ok, message, hint}. */
+VIV_API int viv_doctor(viv *v, viv_list **ret, viv_error *err);
+/* What `viv inspect -o json` prints; from files, so it works while nobody keeps the VM. */
+VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);
 
 /*
  * Verbs. ret_op NULL: blocks until done or the deadline. Otherwise returns at once, *ret_op is in
@@ -179,15 +195,17 @@ VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret,
  * …}.
  *
  * Options (viv_opts), times in milliseconds, −1 = none:
- *   start:  wait ("running" default, "ready"), timeout_ms (until running, 30000), ready_timeout_ms
- * (the configuration's, three times as much when emulated), remove_when_ended, foreground_fd (the
- *           read end of a pipe: when its other end is closed, the VM is stopped; duplicated)
- *   stop:   timeout_ms (the configuration's; 0 = kill), kill (default 1; 0 = give up with TIMEOUT)
- *   kill:   timeout_ms (5000), force
+ *
+ *   start: wait ("running" default, "ready"); timeout_ms until it runs (30000); ready_timeout_ms
+ *     (the configuration's, three times as much when emulated); remove_when_ended; foreground_fd,
+ *     the read end of a pipe, duplicated: when its other end is closed, the VM is stopped
+ *   stop: timeout_ms (the configuration's; 0 = kill); kill (default 1; 0 = give up with TIMEOUT)
+ *   kill: timeout_ms (5000); force
  *   pause, resume: timeout_ms (10000)
- *   reboot: hard, timeout_ms
- *   remove: force (also a running one)
- *   wait:   until ("ready" default, "exit", or a state), timeout_ms (none)
+ *   reboot: hard; timeout_ms
+ *   remove: force, also a running one
+ *   wait: until ("ready" default, "exit", or a state); timeout_ms (none)
+ *
  * TIMEOUT ends the waiting only; the message says what goes on.
  */
 VIV_API int viv_vm_start(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
@@ -244,8 +262,8 @@ VIV_API int viv_op_done(const viv_op *op); /* 1 finished */
  * operation's own.
  */
 VIV_API int viv_op_wait(viv_op *op, int64_t timeout_ms, viv_rec **ret_result, viv_error *err);
-VIV_API int viv_op_progress(viv_op *op, uint64_t *ret_done,
-                            uint64_t *ret_total); /* NOT_FOUND: none */
+/* NOT_FOUND: it tells none. */
+VIV_API int viv_op_progress(viv_op *op, uint64_t *ret_done, uint64_t *ret_total);
 /*
  * The last thing that was told besides the outcome: at a ready TIMEOUT
  * {"serial_tail":[…],"step":…}. NOT_FOUND: nothing.
@@ -255,8 +273,7 @@ VIV_API int viv_op_note(const viv_op *op, viv_rec **ret, viv_error *err);
 VIV_API int viv_op_cancel(viv_op *op, viv_error *err);
 VIV_API void viv_op_free(viv_op *op); /* NULL ok; an operation in flight goes on unobserved */
 
-/* Options: an unknown key or another type is INVALID here, a key that a verb does not have there.
- */
+/* An unknown key or another type is INVALID here; a key that a verb does not have, there. */
 VIV_API int viv_opts_new(viv_opts **ret, viv_error *err);
 VIV_API int viv_opts_set_str(viv_opts *o, const char *key, const char *value, viv_error *err);
 VIV_API int viv_opts_set_i64(viv_opts *o, const char *key, int64_t value, viv_error *err);
@@ -274,8 +291,8 @@ VIV_API const char *viv_rec_str(const viv_rec *r, const char *path);
 VIV_API int viv_rec_i64(const viv_rec *r, const char *path, int64_t *ret);
 VIV_API int viv_rec_bool(const viv_rec *r, const char *path, int *ret);
 VIV_API int viv_rec_is_null(const viv_rec *r, const char *path); /* 1: null or absent */
-VIV_API const char *viv_rec_json(
-    const viv_rec *r); /* compact JSON text; borrowed; NULL out of memory */
+/* Compact JSON text; borrowed; NULL: out of memory. */
+VIV_API const char *viv_rec_json(const viv_rec *r);
 VIV_API void viv_rec_free(viv_rec *r);
 
 VIV_API size_t viv_list_len(const viv_list *l);

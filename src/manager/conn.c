@@ -140,6 +140,7 @@ static bool on_hello(struct viv_op *op, const json_t *body)
         fail(op, &err);
         return false;
     }
+    op->met = true;
     op->pause_us = 0; /* somebody is there: a loss is tried again at once */
     return send_request(op);
 }

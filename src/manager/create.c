@@ -6,6 +6,7 @@
  */
 #include "manager/manager.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,6 +87,7 @@ static int keep_labels(struct vivi_state *s, const json_t *doc)
 
 static int first_state(const struct vivi_resolved *res, const char *uuid, struct vivi_state *s)
 {
+    assert(res->driver);
     vivi_state_init(s);
     (void)snprintf(s->name, sizeof(s->name), "%s", res->config.name);
     (void)snprintf(s->uuid, sizeof(s->uuid), "%s", uuid);

@@ -162,6 +162,7 @@ struct vivi_request_of {
     uint64_t timeout_us; /* until TIMEOUT, from now; VIVI_NEVER: none */
     char late[160];      /* TIMEOUT's text */
     bool changes;        /* repairs the root first, and the record if need be */
+    bool force;          /* kill: past whoever does not answer */
     bool gone_is_done;   /* remove: the VM vanished after we asked, so it worked */
     int send_fd;         /* goes with the request; −1: none; borrowed (duplicated) */
 };
@@ -189,7 +190,9 @@ struct viv_op {
     size_t status_len;
     unsigned keepers; /* started so far without a connection */
     /* times, monotonic µs; VIVI_NEVER: none */
-    uint64_t begun_us, deadline_us, retry_us, pause_us;
+    uint64_t begun_us, deadline_us, retry_us, force_us, pause_us;
+    unsigned forced; /* how often */
+    bool met;        /* a monitor has greeted */
     /* outcome */
     json_t *result;
     json_t *note; /* the last one */
@@ -212,6 +215,11 @@ void vivi_op_destroy(struct viv_op *op);
 void vivi_ops_sweep(viv *v);
 /* v is closing: a detached operation is freed, any other one ends with CANCELLED. */
 void vivi_op_orphan(struct viv_op *op);
+
+/* ---- force.c ---- */
+
+void vivi_op_force(struct viv_op *op); /* the next step of a forced kill */
+void vivi_op_force_later(struct viv_op *op);
 
 /* ---- conn.c ---- */
 

@@ -67,7 +67,7 @@ void vivi_op_end(struct viv_op *op, const viv_error *err)
     disconnect(op);
     vivi_close(&op->own_fd);
     op->phase = VIVI_PH_DONE;
-    op->deadline_us = op->retry_us = VIVI_NEVER;
+    op->deadline_us = op->retry_us = op->force_us = VIVI_NEVER;
     if (err && err->code) {
         op->err = *err;
         vivi_error_vm(&op->err, op->name);
@@ -213,7 +213,9 @@ void vivi_op_replied(struct viv_op *op, json_t *result_consume, int fd_consume)
 
 uint64_t vivi_op_next_us(const struct viv_op *op)
 {
-    return op->deadline_us < op->retry_us ? op->deadline_us : op->retry_us;
+    uint64_t next = op->deadline_us < op->retry_us ? op->deadline_us : op->retry_us;
+
+    return op->force_us < next ? op->force_us : next;
 }
 
 void vivi_op_due(struct viv_op *op, uint64_t now_us)
@@ -222,7 +224,11 @@ void vivi_op_due(struct viv_op *op, uint64_t now_us)
 
     if (op->deadline_us <= now_us) {
         (void)vivi_fail(&err, VIV_E_TIMEOUT, "%s", op->what.late);
+        if (!op->met)
+            vivi_hint(&err, "its monitor does not answer; viv kill --force %s", op->name);
         vivi_op_end(op, &err);
+    } else if (op->force_us <= now_us) {
+        vivi_op_force(op);
     } else if (op->retry_us <= now_us) {
         advance(op);
     }
@@ -243,7 +249,7 @@ static int make(const viv_vm *m, const struct vivi_request_of *what, viv_op **re
     memcpy(op->uuid, m->uuid, sizeof(op->uuid));
     op->what = *what;
     op->own_fd = op->fd = op->status_fd = op->result_fd = -1;
-    op->deadline_us = op->retry_us = VIVI_NEVER;
+    op->deadline_us = op->retry_us = op->force_us = VIVI_NEVER;
     op->begun_us = vivi_mono_us();
     op->err = (viv_error)VIV_ERROR_INIT;
     vivi_frames_init(&op->frames);
@@ -274,6 +280,8 @@ int vivi_op_begin(const viv_vm *m, const struct vivi_request_of *what, viv_op **
         return r;
     if (what->timeout_us != VIVI_NEVER)
         op->deadline_us = op->begun_us + what->timeout_us;
+    if (what->force)
+        vivi_op_force_later(op);
     advance(op);
     if (op->phase == VIVI_PH_DONE && op->err.code) { /* refused: there is no operation */
         if (err)

@@ -306,7 +306,7 @@ static void mistakes_in_filters_are_told(void **state)
     } bad[] = {
         {"stat=ready", "filter: \"stat\" is not a key (name, state, driver, labels.KEY)",
          "did you mean \"state\"?"},
-        {"state=redy", "filter: \"redy\" is not a state", "did you mean \"ready\"?"},
+        {"state=reddy", "filter: \"reddy\" is not a state", "did you mean \"ready\"?"},
         {"name", "filter: \"name\" is not KEY=VALUE", ""},
         {"labels.=x", "filter: \"labels.\" is not a key (name, state, driver, labels.KEY)", ""},
     };

@@ -79,6 +79,8 @@ static int resolve_driver(viv *v, struct vivi_resolved *r, viv_error *err)
     if (code < 0)
         return code;
     r->driver = vivi_driver_get(kind);
+    if (!r->driver)
+        return vivi_fail(err, VIV_E_INTERNAL, "driver %s is not there", vivi_driver_name(kind));
     if (set_text(r->doc, "driver", r->driver->name) < 0)
         return vivi_fail_oom(err);
     if (is_auto(json_object_get(r->doc, "machine")) && r->driver->machine &&

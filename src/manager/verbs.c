@@ -206,14 +206,11 @@ static int prepare_timed(struct call *c, int64_t def, const char *what, viv_erro
     return c->q.args ? 0 : vivi_fail_oom(err);
 }
 
-/* force: a keeper or monitor that holds the lock and does not answer is no excuse. */
 static int prepare_kill(struct call *c, json_t **ret_local, viv_error *err)
 {
     int r = prepare_timed(c, KILL_MS, "ended", err);
 
-    if (r == 0 && json_object_set_new(c->q.args, "force",
-                                      json_boolean(vivi_opt_bool(c->o, "force", false))) < 0)
-        r = vivi_fail_oom(err);
+    c->q.force = vivi_opt_bool(c->o, "force", false);
     return r < 0 ? r : rest_is_done(c, ret_local, err);
 }
 

@@ -76,8 +76,10 @@ static int join(char **ret, const char *a, const char *b, viv_error *err)
     size_t n = strlen(a) + strlen(b) + 1;
     char *s = malloc(n);
 
-    if (!s)
-        return vivi_fail_oom(err);
+    if (!s) {
+        (void)vivi_fail_oom(err);
+        return -VIV_E_NO_MEMORY;
+    }
     (void)snprintf(s, n, "%s%s", a, b);
     *ret = s;
     return 0;
