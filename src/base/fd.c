@@ -12,11 +12,11 @@
 
 static int set_flag(int fd, int get, int put, int flag, bool on)
 {
-    int flags = fcntl(fd, get);
+    int flags = fcntl(fd, get), wanted = on ? flags | flag : flags & ~flag;
 
     if (flags < 0)
         return -1;
-    return fcntl(fd, put, on ? flags | flag : flags & ~flag) < 0 ? -1 : 0;
+    return flags == wanted || fcntl(fd, put, wanted) >= 0 ? 0 : -1;
 }
 
 int vivi_fd_nonblock(int fd, bool on, viv_error *err)

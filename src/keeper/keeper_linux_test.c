@@ -280,20 +280,35 @@ static void a_request_of_a_newer_monitor_is_passed_over(void **state)
     assert_int_equal(rig_drain(r, "none"), 0);
 }
 
+/* Kills the monitor; how long until the next one calls. */
+static uint64_t restart_us(struct rig *r)
+{
+    uint64_t start = vivi_mono_us();
+
+    rig_kill(r->puppet_pid, SIGKILL);
+    rig_meet(r);
+    return vivi_mono_us() - start;
+}
+
 static void a_monitor_that_dies_young_is_restarted_with_growing_pauses(void **state)
 {
     struct rig *r = *state;
-    uint64_t start, gap;
 
     rig_start_ok(r);
-    for (unsigned i = 0, wait_ms = 50; i < 4; i++, wait_ms *= 2) {
-        rig_kill(r->puppet_pid, SIGKILL);
-        start = vivi_mono_us();
-        rig_meet(r);
-        gap = vivi_mono_us() - start;
-        assert_true(gap >= (wait_ms - 2) * (uint64_t)1000);
-        assert_true(gap < (wait_ms + 2000) * (uint64_t)1000);
-    }
+    for (unsigned i = 0, wait_us = 50000; i < 4; i++, wait_us *= 2)
+        assert_in_range(restart_us(r), wait_us, wait_us + 2000000);
+}
+
+static void a_monitor_that_lived_for_a_second_is_restarted_at_once(void **state)
+{
+    struct rig *r = *state;
+
+    rig_start_ok(r);
+    for (int i = 0; i < 3; i++)
+        (void)restart_us(r); /* the next pause would be 400 ms */
+    assert_true(rig_quiet(r, 1050));
+    assert_in_range(restart_us(r), 0, 300000);
+    assert_in_range(restart_us(r), 50000, 300000); /* and the pauses begin anew */
 }
 
 static void the_caller_s_end_is_told_to_every_monitor(void **state)
@@ -466,6 +481,7 @@ int main(int argc, char **argv)
         test_in_rig(a_monitor_that_talks_nonsense_is_replaced),
         test_in_rig(a_request_of_a_newer_monitor_is_passed_over),
         test_in_rig(a_monitor_that_dies_young_is_restarted_with_growing_pauses),
+        test_in_rig(a_monitor_that_lived_for_a_second_is_restarted_at_once),
         test_in_rig(the_caller_s_end_is_told_to_every_monitor),
         test_in_rig(without_caller_and_without_any_monitor_the_vmm_is_ended),
         test_in_rig(quit_ends_the_keeper_and_no_child),
