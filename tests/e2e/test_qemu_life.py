@@ -105,13 +105,20 @@ def test_the_serial_log_of_a_flood_is_bounded(root, guest):
     vm("kill")
 
 
-def test_a_kernel_panic_is_a_failure_with_its_reason(root, guest):
-    vm = root.qemu("web", guest).boot()
+def test_a_kernel_panic_is_a_failure_and_the_policy_starts_it_again(root, guest):
+    vm = root.qemu("web", guest, restart={"policy": "on-failure", "backoff": "50ms"}).boot()
     with fresh_shell(vm) as c:
         c.line("echo c > /proc/sysrq-trigger")
-        assert vm.ended() == ("failed", "guest-panic")
+        c.expect(r"web: failed \(guest-panic\)")
     assert b"Kernel panic - not syncing: sysrq triggered crash" in vm.serial()
-    assert vm.info()["vmm"] is None
+    assert [e["state"] for e in root.events() if e.get("reason") == "guest-panic"] == ["failed"]
+    vm.until("the second run is ready", lambda: vm.info()["ready"], deadline=vivtest.BOOT_DEADLINE)
+    info = vm.info()
+    assert (info["state"], info["run"], info["boot"], info["restarts"]) == ("running", 2, 2, 1)
+    with fresh_shell(vm) as c:
+        c.line("poweroff")
+        assert vm.ended() == ("stopped", "guest-poweroff")  # no failure: it stays so
+    assert vm.info()["next_start_at"] is None
 
 
 def test_a_guest_that_ignores_its_button_is_stopped_all_the_same(root, guest):

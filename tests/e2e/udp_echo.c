@@ -16,8 +16,8 @@ int main(void)
         char data[2048] = "echo: ";
         size_t prefix = strlen(data);
         socklen_t len = sizeof(from);
-        ssize_t n = recvfrom(fd, data + prefix, sizeof(data) - prefix, 0, (struct sockaddr *)&from,
-                             &len);
+        ssize_t n =
+            recvfrom(fd, data + prefix, sizeof(data) - prefix, 0, (struct sockaddr *)&from, &len);
 
         if (n >= 0)
             (void)sendto(fd, data, prefix + (size_t)n, 0, (struct sockaddr *)&from, len);
