@@ -45,7 +45,8 @@ int vivi_accept(int fd, int *ret_fd, viv_error *err); /* 1 accepted, 0 nobody wa
 /* The peer's user id of a connected AF_UNIX socket. */
 int vivi_peer_uid(int fd, uid_t *ret_uid, viv_error *err);
 
-/* Who made the other end: the process that connected, or that called socketpair(2). It may have ended since. */
+/* Who made the other end: the process that connected, or that called socketpair(2). It may have
+ * ended since. */
 int vivi_peer_pid(int fd, pid_t *ret_pid, viv_error *err);
 
 /*
