@@ -134,6 +134,7 @@ static void look_for_marker(struct vivi_monitor *m, const struct vivi_stream *se
     if (r != 1)
         return;
     vivi_timeline_mark(&m->timeline, VIVI_STEP_MARKER, vivi_mono_us());
+    vivi_ladder_press_again(&m->ladder);
     if (m->stage == VIVI_STAGE_UP)
         become_ready(m, ip);
     else

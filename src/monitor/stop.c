@@ -129,6 +129,12 @@ void vivi_ladder_answer(struct vivi_ladder *l, enum vivi_ladder_phase phase, int
         next(l);
 }
 
+void vivi_ladder_press_again(struct vivi_ladder *l)
+{
+    if (l->phase == VIVI_LADDER_BUTTON)
+        (void)l->ops->button(l->ctx); /* a failure comes as the rung's answer */
+}
+
 void vivi_ladder_kill(struct vivi_ladder *l)
 {
     l->may_kill = true;

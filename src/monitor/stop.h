@@ -63,6 +63,9 @@ void vivi_ladder_begin(struct vivi_ladder *l, const struct vivi_ladder_begin *b)
 /* The answer to the current resume, button or quit: 0, or < 0 failed. Late answers are ignored by
  * the phase they belong to. */
 void vivi_ladder_answer(struct vivi_ladder *l, enum vivi_ladder_phase phase, int result);
+/* The guest shows that it only now is up: a button pressed before is lost to it. Nothing on other
+ * rungs. */
+void vivi_ladder_press_again(struct vivi_ladder *l);
 /* Climbs to the last rung now. */
 void vivi_ladder_kill(struct vivi_ladder *l);
 /* The VMM is gone. Returns the rung that did it and turns the ladder off. */

@@ -204,3 +204,12 @@ def test_a_foreground_run_whose_client_is_killed_is_stopped(root):
     vm("wait", "exit", "-t", "20", code=None)
     assert vm.info()["state"] == "stopped"
     assert kill(vmm) is False
+
+
+def test_a_guest_asked_to_stop_before_it_listens_is_asked_again(root, guest):
+    """A button pressed while the kernel still boots is lost; the marker says when the guest is up."""
+    root("create", "-f", root.config("web", driver="qemu", accel="tcg", memory="160MiB", nets=[], boot={
+        "kernel": str(guest / "vmlinuz"), "initramfs": str(guest / "initramfs"), "cmdline": "console=ttyS0"}))
+    root("start", "web")
+    r = root("stop", "web", "-o", "json", deadline=90).json()
+    assert (r[0] if isinstance(r, list) else r)["rung"] == "acpi"
