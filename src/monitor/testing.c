@@ -138,7 +138,7 @@ static void on_request(struct rig *r, struct vivi_frame *f)
         (void)snprintf(e.file, sizeof(e.file), "%s", fields[1]);
         (void)snprintf(r->last_log, sizeof(r->last_log), "%s", fields[1]);
         e.limit_bytes = number(fields[2]);
-        /* fall through */
+        __attribute__((fallthrough));
     case VIVI_KO_HOLD:
         assert_int_equal(f->n_fds, 1);
         (void)snprintf(e.name, sizeof(e.name), "%s", fields[0]);
