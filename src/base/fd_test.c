@@ -52,6 +52,23 @@ static void a_process_without_stdin_still_gets_numbers_above_it(void **state)
     }
 }
 
+static void who_is_at_the_other_end_can_only_be_asked_of_a_socket(void **state)
+{
+    viv_error err = VIV_ERROR_INIT;
+    uid_t uid = 77;
+    pid_t pid = 77;
+    int fds[2];
+
+    (void)state;
+    assert_int_equal(vivi_pipe(fds, NULL), 0);
+    assert_int_equal(vivi_peer_uid(fds[0], &uid, &err), -VIV_E_IO);
+    assert_int_equal(err.sys_errno, ENOTSOCK);
+    assert_int_equal(vivi_peer_pid(fds[0], &pid, &err), -VIV_E_IO);
+    assert_true(uid == 77 && pid == 77);
+    vivi_close(&fds[0]);
+    vivi_close(&fds[1]);
+}
+
 static void moving_a_bad_descriptor_is_an_error(void **state)
 {
     viv_error err = VIV_ERROR_INIT;
@@ -149,6 +166,7 @@ static void a_listener_is_reached_by_its_path_and_by_nobody_else(void **state)
     char path[160];
     struct stat st;
     uid_t uid = (uid_t)-1;
+    pid_t pid = -1;
     mode_t old = umask(0);
 
     (void)snprintf(path, sizeof(path), "%s/s", d->path);
@@ -166,6 +184,8 @@ static void a_listener_is_reached_by_its_path_and_by_nobody_else(void **state)
     assert_false(fcntl(c, F_GETFL) & O_NONBLOCK);
     assert_int_equal(vivi_peer_uid(a, &uid, NULL), 0);
     assert_int_equal(uid, geteuid());
+    assert_int_equal(vivi_peer_pid(a, &pid, NULL), 0);
+    assert_int_equal(pid, getpid());
     vivi_close(&a);
     vivi_close(&c);
     vivi_close(&listener);
@@ -317,6 +337,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pairs_are_close_on_exec_and_above_the_standard_ones),
         cmocka_unit_test(a_process_without_stdin_still_gets_numbers_above_it),
+        cmocka_unit_test(who_is_at_the_other_end_can_only_be_asked_of_a_socket),
         cmocka_unit_test(moving_a_bad_descriptor_is_an_error),
         cmocka_unit_test(all_of_a_long_text_goes_through_a_full_pipe),
         cmocka_unit_test(reading_and_writing_end_at_their_deadline),

@@ -259,6 +259,34 @@ static void a_frame_that_does_not_fit_the_queue_leaves_no_part_in_it(void **stat
     assert_int_equal(b.len, 12);
 }
 
+static void a_queued_frame_may_announce_descriptors(void **state)
+{
+    struct test_dir *d = *state;
+    cleanup_buf struct vivi_buf b = VIVI_BUF(100);
+    cleanup_frame struct vivi_frame f = {0};
+    struct vivi_frames r;
+    size_t first;
+    int s[2];
+
+    encode(&b, 1, "one");
+    first = b.len;
+    encode(&b, 2, "two");
+    vivi_frame_announce(&b, first, 1);
+    assert_int_equal(vivi_socketpair(s, NULL), 0);
+    assert_int_equal(vivi_send_fds(s[0], b.data, first, NULL, 0, NULL), first);
+    assert_int_equal(vivi_send_fds(s[0], b.data + first, b.len - first, &d->fd, 1, NULL),
+                     b.len - first);
+    vivi_frames_init(&r);
+    assert_int_equal(next_from(&r, s[1], &f), 1);
+    assert_int_equal(f.n_fds, 0);
+    assert_int_equal(next_from(&r, s[1], &f), 1);
+    assert_int_equal(f.op, 2);
+    assert_int_equal(f.n_fds, 1);
+    vivi_frames_done(&r);
+    vivi_close(&s[0]);
+    vivi_close(&s[1]);
+}
+
 static void fields_are_split_at_their_nuls(void **state)
 {
     const char *f[4];
@@ -330,6 +358,7 @@ int main(void)
         cmocka_unit_test(sending_to_one_who_does_not_read_ends_at_the_deadline),
         cmocka_unit_test(too_large_a_frame_is_not_sent),
         cmocka_unit_test(a_frame_that_does_not_fit_the_queue_leaves_no_part_in_it),
+        test_in_dir(a_queued_frame_may_announce_descriptors),
         cmocka_unit_test(fields_are_split_at_their_nuls),
         test_in_dir(each_allocation_may_fail_and_nothing_leaks),
     };

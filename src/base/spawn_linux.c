@@ -7,8 +7,7 @@
  * program's process and ends, which makes the program an orphan at once. Both clones share the
  * caller's memory and suspend their parent (CLONE_VM | CLONE_VFORK) until exec or exit: only one of
  * the three ever runs, results come back through memory, and a failing exec is known without a
- * pipe. The intermediate takes the identity while the program still is its child: even one that has
- * ended already cannot have lost its number then.
+ * pipe. The process takes its own identity before it execs.
  *
  * vivi_spawn_gated forks, because its child waits while the parent goes on.
  *

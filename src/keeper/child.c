@@ -17,8 +17,8 @@
 #include "base/log.h"
 #include "keeper/keeper.h"
 
-#define ASK_FOR_MS   100 /* how long the status of an adopted process is waited for */
-#define ASK_EVERY_MS 10
+#define ASK_FOR_US   100000u /* how long the status of an adopted process is waited for */
+#define ASK_EVERY_US 10000u
 #define STALE_END_MS 1000
 
 bool vivi_child_is_monitor(const struct vivi_child *c)
@@ -184,9 +184,9 @@ void vivi_child_pidfd_ready(struct vivi_keeper *k, struct vivi_child *c, uint64_
 
     c->status_known = r == 1;
     if (c->ask_until_us == 0)
-        c->ask_until_us = now_us + ASK_FOR_MS * 1000;
+        c->ask_until_us = now_us + ASK_FOR_US;
     if (r == 0 && now_us < c->ask_until_us) {
-        c->ask_at_us = now_us + ASK_EVERY_MS * 1000; /* its parent has not reaped it yet */
+        c->ask_at_us = now_us + ASK_EVERY_US; /* its parent has not reaped it yet */
         return;
     }
     c->ask_at_us = 0;
