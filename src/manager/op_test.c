@@ -305,6 +305,26 @@ static void closing_ends_what_is_in_flight(void **state)
     viv_op_free(op);
 }
 
+static void a_blocking_call_does_not_swallow_news_of_events(void **state)
+{
+    struct fixture *f = *state;
+    viv_vm *m = some_vm(f, "web");
+    viv_rec *e = NULL;
+
+    double_start(f, "web", &(struct double_how){.result = OK_RESULT});
+    assert_int_equal(viv_subscribe(f->v, NULL, 0, NULL), 0);
+    assert_int_equal(viv_dispatch(f->v, NULL), 0);
+    assert_int_equal(viv_next(f->v, &e, NULL), 0);
+    viv_vm_free(some_vm(f, "other"));
+    assert_int_equal(viv_vm_pause(m, NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(vivi_wait_fd(viv_fd(f->v), POLLIN, 0, NULL), 1);
+    assert_int_equal(viv_dispatch(f->v, NULL), 0);
+    assert_int_equal(viv_next(f->v, &e, NULL), 1);
+    viv_rec_free(e);
+    assert_int_equal(vivi_wait_fd(viv_fd(f->v), POLLIN, 0, NULL), 0);
+    viv_vm_free(m);
+}
+
 static void rubbish_is_a_protocol_error(void **state)
 {
     struct fixture *f = *state;
@@ -521,6 +541,7 @@ int main(void)
         TEST(a_wake_from_another_thread_ends_a_blocking_call),
         TEST(a_freed_operation_still_sends_its_request),
         TEST(closing_ends_what_is_in_flight),
+        TEST(a_blocking_call_does_not_swallow_news_of_events),
         TEST(rubbish_is_a_protocol_error),
         TEST(notes_are_kept_for_whoever_asks),
         TEST(the_console_comes_as_a_descriptor),

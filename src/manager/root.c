@@ -154,6 +154,10 @@ int vivi_turn(viv *v, viv_error *err)
     if (woken >= 0)
         do_what_is_due(v);
     vivi_ops_sweep(v);
+    if (v->poll.changed) { /* whichever call met it: the subscriber has to look */
+        v->poll.changed = false;
+        v->attention = true;
+    }
     return woken;
 }
 

@@ -185,6 +185,8 @@ static int look_at_log(const struct vivi_vmdir *d, uint64_t offset, viv_error *e
 
     /* The state first: what was written before the end is then surely in the size. */
     r = vivi_state_read_truth(d, &s, NULL, err);
+    if (r < 0 && vivi_vmdir_is_current(d, NULL) == 0)
+        return vivi_fail(err, VIV_E_NOT_FOUND, "no such VM"); /* it is being removed */
     if (r < 0)
         return r;
     if (fstatat(d->fd, SERIAL_LOG, &st, AT_SYMLINK_NOFOLLOW) == 0 && (uint64_t)st.st_size > offset)

@@ -34,6 +34,8 @@ static int meet_broken(const struct vivi_vmdir *d, enum need need, const viv_err
     cleanup_close int lock = -1;
     int r;
 
+    if (vivi_vmdir_is_current(d, NULL) == 0) /* not broken, but being removed */
+        return vivi_fail(err, VIV_E_NOT_FOUND, "no such VM");
     if (need == NEED_NOTHING)
         return 0;
     r = vivi_lock_open(d->fd, VIVI_LOCK_FILE, 0, &lock, NULL);

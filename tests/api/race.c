@@ -74,15 +74,21 @@ static unsigned count(viv *v)
     return n;
 }
 
-/* The head start that the other process gets: some rounds none, some more than a keeper takes. */
+static int64_t now_us(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* The head start that the other process gets: some rounds none, some twice what a start takes. */
 static void spin(unsigned us)
 {
-    struct timespec a, b;
+    int64_t until = now_us() + us;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &a);
-    do
-        (void)clock_gettime(CLOCK_MONOTONIC, &b);
-    while ((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000 < (long)us);
+    while (now_us() < until)
+        ;
 }
 
 /* 1 the start won, 0 the removal. */
@@ -140,18 +146,33 @@ static void many_starts(viv *v, const char *dir)
     viv_vm_free(vm);
 }
 
+/* How long a start takes here, by whatever this was built with. */
+static unsigned start_us(viv *v)
+{
+    viv_vm *vm = make(v);
+    int64_t begin = now_us(), end;
+
+    OK(viv_vm_start(vm, NULL, NULL, NULL, &err));
+    end = now_us();
+    OK(viv_vm_kill(vm, NULL, NULL, NULL, &err));
+    OK(viv_vm_remove(vm, NULL, NULL, NULL, &err));
+    viv_vm_free(vm);
+    return (unsigned)(end - begin);
+}
+
 int main(int argc, char **argv)
 {
     unsigned rounds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 100;
     char dir[] = "/tmp/vivr.XXXXXX";
-    unsigned starts = 0;
+    unsigned starts = 0, step_us;
     viv *v = NULL;
 
     puts("1..2");
     CHECK(mkdtemp(dir));
     OK(viv_open(dir, VIV_OPEN_CREATE, &v, &err));
+    step_us = start_us(v) / 20;
     for (unsigned i = 0; i < rounds; i++)
-        starts += (unsigned)start_against_remove(v, dir, i % 40 * 300);
+        starts += (unsigned)start_against_remove(v, dir, i % 40 * step_us);
     CHECK(rounds < 40 || (starts > 0 && starts < rounds)); /* else it was no race */
     printf("# the start won %u of %u rounds\n", starts, rounds);
     puts("ok 1 - of a start and a removal exactly one wins");
