@@ -6,6 +6,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ REQUIRED = set(filter(None, os.environ.get("VIV_TEST_REQUIRE", "").split(","))) 
 
 
 def pytest_configure(config):
+    # A shell without job control starts what stands before "&" with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "stress: a long storm, run by `make check-stress`")
 
 

@@ -133,6 +133,15 @@ class Result:
         return f"{self.argv} → {self.code}\n{self.out}{self.err}"
 
 
+class Process(subprocess.Popen):
+    """As a context manager it does not wait for ever for a process that a failed test leaves behind."""
+
+    def __exit__(self, kind, *rest):
+        if kind is not None and self.poll() is None:
+            self.kill()
+        return super().__exit__(kind, *rest)
+
+
 class Root:
     """One state root and the viv that works on it."""
 
@@ -156,7 +165,7 @@ class Root:
         kw.setdefault("stdin", subprocess.DEVNULL)
         kw.setdefault("stdout", subprocess.PIPE)
         kw.setdefault("stderr", subprocess.PIPE)
-        return subprocess.Popen([*self.prefix, self.viv, *map(str, argv)], env=self.env, text=True, **kw)
+        return Process([*self.prefix, self.viv, *map(str, argv)], env=self.env, text=True, **kw)
 
     def config(self, name, **fields):
         """Writes a configuration file and returns its path."""
