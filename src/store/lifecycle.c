@@ -50,6 +50,17 @@ static int temp_name(char ret[TEMP_NAME], viv_error *err)
     return 0;
 }
 
+static int sync_file(int dir_fd, const char *name, viv_error *err)
+{
+    cleanup_close int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0 || fsync(fd) < 0)
+        return vivi_fail_errno(err, errno, "cannot write %s", name);
+    return 0;
+}
+
+/* Each durable write would sync the directory too; nobody sees it yet, so once at the end is
+ * enough. */
 static int fill(int fd, const json_t *config, const struct vivi_state *first, viv_error *err)
 {
     cleanup_state struct vivi_state s = {.extra = NULL};
@@ -57,13 +68,20 @@ static int fill(int fd, const json_t *config, const struct vivi_state *first, vi
         vivi_write_file_at(fd, VIVI_LOCK_FILE, first->uuid, strlen(first->uuid), VIVI_FAST, err);
 
     if (r == 0)
-        r = vivi_json_write(fd, VIVI_CONFIG_FILE, config, VIVI_DURABLE, err);
+        r = vivi_json_write(fd, VIVI_CONFIG_FILE, config, VIVI_FAST, err);
     if (r == 0)
         r = vivi_state_copy(first, &s, err);
     if (r < 0)
         return r;
     vivi_config_stamp(fd, VIVI_CONFIG_FILE, s.config_stamp);
-    return vivi_state_write(fd, &s, VIVI_DURABLE, err);
+    r = vivi_state_write(fd, &s, VIVI_FAST, err);
+    if (r == 0)
+        r = sync_file(fd, VIVI_CONFIG_FILE, err);
+    if (r == 0)
+        r = sync_file(fd, VIVI_STATE_FILE, err);
+    if (r == 0 && fsync(fd) < 0)
+        r = vivi_fail_errno(err, errno, "cannot write a new VM's directory");
+    return r;
 }
 
 static int build(const struct vivi_root *r, const char *temp, const json_t *config,
