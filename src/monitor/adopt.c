@@ -263,6 +263,7 @@ static void never_spawned(struct vivi_monitor *m)
         m->st.boot--;
         m->st.state = VIV_ST_STOPPED;
         m->stage = VIVI_STAGE_NONE;
+        m->op.starting_again = true;
     } else {
         (void)vivi_fail(&err, VIV_E_VMM, "the start was interrupted before the VMM ran");
         vivi_life_no_spawn(m, &err);

@@ -2,6 +2,7 @@
 #include "monitor/testing.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 
 #define EXITED(code) ((code) << 8)
 
@@ -84,6 +85,21 @@ static void a_marker_that_came_while_nobody_was_there_makes_ready_once(void **st
     die(r);
     next(r);
     assert_string_equal(rig_events(r), "adopted");
+}
+
+static void a_marker_that_was_found_and_not_told_is_found_again(void **state)
+{
+    struct rig *r = *state;
+
+    rig_driver.start = RIG_NEVER;
+    (void)ask(r, "start", "op-1", NULL);
+    rig_serial(r, "VMRS_READY 192.0.2.7\n");
+    vivi_life_set_state(r->m, VIV_ST_RUNNING, NULL); /* recorded; killed before it told ready */
+    assert_string_equal(rig_events(r), "starting running");
+    die(r);
+    next(r);
+    assert_true(rig_state(r).ready);
+    assert_string_equal(rig_events(r), "ready adopted");
 }
 
 static void what_the_driver_had_consumed_is_not_offered_again(void **state)
@@ -218,6 +234,41 @@ static void a_start_that_was_never_spawned_is_made_now_and_answers_its_client(vo
     rig_expect_result(r, &r->client, id, "changed", "true");
     assert_int_equal(rig_state(r).run, 1);
     assert_int_equal(rig_state(r).boot, 1);
+}
+
+static void a_start_that_was_journalled_and_no_more_is_made_when_it_is_asked_for_again(void **state)
+{
+    struct rig *r = *state;
+
+    vivi_op_begin(r->m, VIVI_VERB_START, "op-1");
+    die(r);
+    next(r);
+    assert_int_equal(r->spawns, 0);
+    rig_expect_result(r, &r->client, ask(r, "start", "op-1", NULL), "changed", "true");
+    assert_int_equal(r->spawns, 1);
+}
+
+static void an_end_that_could_not_be_journalled_is_journalled_later(void **state)
+{
+    struct rig *r = *state;
+    struct vivi_journal_open open;
+    char log[160], kept[160];
+
+    (void)snprintf(log, sizeof(log), "%s/ops.log", r->vm_dir);
+    (void)snprintf(kept, sizeof(kept), "%s/kept", r->vm_dir);
+    rig_driver.start = RIG_NEVER;
+    (void)ask(r, "start", "op-1", NULL);
+    assert_int_equal(rename(log, kept), 0);
+    assert_int_equal(mkdir(log, 0700), 0); /* nothing can be appended now */
+    rig_done(rig_driver.last_op, NULL);
+    assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
+    assert_true(rig_loop_timer(&r->loop, "record-retry") > 0);
+    assert_int_equal(rmdir(log), 0);
+    assert_int_equal(rename(kept, log), 0);
+    assert_int_equal(vivi_journal_unfinished(r->m->dir.fd, &open, NULL), 1);
+    rig_advance(r, 60000);
+    assert_int_equal(vivi_journal_unfinished(r->m->dir.fd, &open, NULL), 0);
+    assert_int_equal(rig_loop_timer(&r->loop, "record-retry"), -1);
 }
 
 static void a_start_that_was_spawned_is_finished_by_the_next_monitor(void **state)
@@ -504,6 +555,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         P(a_running_vm_is_taken_over_and_said_so),
         P(a_marker_that_came_while_nobody_was_there_makes_ready_once),
+        P(a_marker_that_was_found_and_not_told_is_found_again),
         P(what_the_driver_had_consumed_is_not_offered_again),
         P(the_vmm_says_how_it_is_and_that_is_believed),
         P(a_vmm_that_ended_meanwhile_has_its_exact_reason_and_status),
@@ -511,6 +563,8 @@ int main(void)
         P(an_end_that_the_keeper_tells_late_is_waited_for_and_then_clients_are_served),
         P(a_child_that_never_got_past_its_gate_is_started_again),
         P(a_start_that_was_never_spawned_is_made_now_and_answers_its_client),
+        P(a_start_that_was_journalled_and_no_more_is_made_when_it_is_asked_for_again),
+        P(an_end_that_could_not_be_journalled_is_journalled_later),
         P(a_start_that_was_spawned_is_finished_by_the_next_monitor),
         P(a_spawn_that_was_answered_to_nobody_is_found_in_the_keepers_record),
         P(a_start_whose_vmm_ended_meanwhile_fails_for_who_asks_again),

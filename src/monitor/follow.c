@@ -290,13 +290,21 @@ static void resume_pause(struct vivi_monitor *m)
         vivi_op_pause_now(m);
 }
 
-/* Nothing runs: what was being stopped has stopped, what was being started is started. */
+/*
+ * Nothing runs: what was being stopped has stopped, what was being started is started. But a start
+ * that was journalled and left no other trace never began: whoever still wants it asks again.
+ */
 static void resume_without_vmm(struct vivi_monitor *m)
 {
     viv_error err = VIV_ERROR_INIT;
 
     switch (m->op.verb) {
-    case VIVI_VERB_START: vivi_start_again(m, m->st.next_start_at_ms != 0); return;
+    case VIVI_VERB_START:
+        if (m->op.starting_again)
+            vivi_start_again(m, m->st.next_start_at_ms != 0);
+        else
+            m->op = (struct vivi_op){.verb = VIVI_VERB_NONE};
+        return;
     case VIVI_VERB_REBOOT: second_half(m); return;
     case VIVI_VERB_REMOVE: vivi_op_remove_now(m); return;
     case VIVI_VERB_STOP:

@@ -10,6 +10,8 @@ static void quit(struct vivi_monitor *m)
     m->quitting = true;
     vivi_log(VIVI_LOG_INFO, m->removed ? "removed: ending" : "nothing to do: ending");
     m->st.keeper = m->st.monitor = (struct vivi_proc_id){0};
+    if (m->unended[0])
+        vivi_record_op_end(m, m->unended, m->unended_code);
     vivi_record_state(m);
     (void)vivi_keeper_quit(&m->keeper, NULL); /* if it is gone, there is nothing to end */
     m->env->end(m);

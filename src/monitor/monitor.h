@@ -86,7 +86,7 @@ struct vivi_op {
     enum vivi_verb verb; /* NONE: nothing in flight */
     char id[VIVI_OP_ID_SIZE];
     bool journalled;
-    bool starting_again; /* graceful reboot: the stop is done, the start runs */
+    bool starting_again; /* a reboot's second half, or a start that a former monitor had begun */
     bool hard;
     char step[40]; /* taken from the journal: how far a former monitor got */
     struct vivi_timer *deadline;
@@ -128,8 +128,10 @@ struct vivi_monitor {
 
     /* records */
     struct vivi_state st;
-    json_t *running;  /* running.json of the last run, or NULL */
-    bool state_dirty; /* the last write failed */
+    json_t *running;               /* running.json of the last run, or NULL */
+    bool state_dirty;              /* the last write failed */
+    char unended[VIVI_OP_ID_SIZE]; /* an operation whose end could not be journalled, "" = none */
+    int unended_code;
     struct vivi_timer *record_retry;
     uint64_t record_retry_ms;
     unsigned state_writes;
@@ -245,7 +247,8 @@ void vivi_launch_clean(struct vivi_monitor *m);
 
 /* ---- record.c ---- */
 
-void vivi_record_state(struct vivi_monitor *m);   /* state.json; failure is kept, told, retried */
+void vivi_record_state(struct vivi_monitor *m); /* state.json; failure is kept, told, retried */
+void vivi_record_op_end(struct vivi_monitor *m, const char *op, int code); /* as state.json */
 void vivi_record_running(struct vivi_monitor *m); /* running.json with the current timeline */
 void vivi_record_event(struct vivi_monitor *m, const char *type, json_t *more_consume);
 void vivi_record_lost(struct vivi_monitor *m, const char *what, int sys_errno);

@@ -36,6 +36,8 @@ void vivi_op_begin(struct vivi_monitor *m, enum vivi_verb verb, const char *id)
     viv_error err = VIV_ERROR_INIT;
     char made[VIVI_UUID_SIZE] = "-";
 
+    if (m->unended[0])
+        vivi_record_op_end(m, m->unended, m->unended_code);
     m->op = (struct vivi_op){.verb = verb};
     if (!id[0])
         (void)vivi_uuid_new(made, NULL); /* without one it is still an operation */
@@ -68,7 +70,6 @@ static void keep_result(struct vivi_monitor *m, const struct vivi_op *op, const 
 void vivi_op_end(struct vivi_monitor *m, const viv_error *err)
 {
     struct vivi_op op = m->op;
-    viv_error why = VIV_ERROR_INIT;
 
     if (op.verb == VIVI_VERB_NONE)
         return;
@@ -78,9 +79,8 @@ void vivi_op_end(struct vivi_monitor *m, const viv_error *err)
     m->op = (struct vivi_op){.verb = VIVI_VERB_NONE};
     keep_result(m, &op, err);
     vivi_waits_op(m, err); /* first: clients wait; a crash here only repeats the answer */
-    if (op.journalled && !m->removed &&
-        vivi_journal_end(m->dir.fd, op.id, err ? err->code : 0, &why) < 0)
-        vivi_log(VIVI_LOG_ERROR, "journal: %s", why.message);
+    if (op.journalled)
+        vivi_record_op_end(m, op.id, err ? err->code : 0);
     op_event(m, &op, err, true);
     vivi_idle_check(m);
 }

@@ -19,8 +19,46 @@ static void retry(void *arg)
     struct vivi_monitor *m = arg;
 
     vivi_disarm(m, &m->record_retry);
+    if (m->unended[0])
+        vivi_record_op_end(m, m->unended, m->unended_code);
     if (m->state_dirty)
         vivi_record_state(m);
+}
+
+static void retry_later(struct vivi_monitor *m)
+{
+    if (m->record_retry_ms == 0)
+        m->record_retry_ms = RETRY_FIRST_MS;
+    else if (m->record_retry_ms < RETRY_MOST_MS)
+        m->record_retry_ms *= 2;
+    vivi_arm(m, &m->record_retry, &(struct vivi_arm){"record-retry", m->record_retry_ms, retry});
+}
+
+static void retry_no_more(struct vivi_monitor *m)
+{
+    if (m->state_dirty || m->unended[0])
+        return;
+    m->record_retry_ms = 0;
+    vivi_disarm(m, &m->record_retry);
+}
+
+/* An end that is not on record would be taken for an operation to go on with. */
+void vivi_record_op_end(struct vivi_monitor *m, const char *op, int code)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    if (m->removed)
+        return;
+    if (vivi_journal_end(m->dir.fd, op, code, &err) == 0) {
+        m->unended[0] = '\0';
+        retry_no_more(m);
+        return;
+    }
+    vivi_log(VIVI_LOG_ERROR, "journal: %s", err.message);
+    if (op != m->unended)
+        (void)snprintf(m->unended, sizeof(m->unended), "%s", op);
+    m->unended_code = code;
+    retry_later(m);
 }
 
 void vivi_record_lost(struct vivi_monitor *m, const char *what, int sys_errno)
@@ -35,14 +73,10 @@ void vivi_record_lost(struct vivi_monitor *m, const char *what, int sys_errno)
 static void write_failed(struct vivi_monitor *m, const viv_error *err)
 {
     vivi_log(VIVI_LOG_ERROR, "cannot record: %s", err->message);
-    if (!m->state_dirty) {
-        m->state_dirty = true;
-        m->record_retry_ms = RETRY_FIRST_MS;
+    if (!m->state_dirty)
         vivi_record_lost(m, VIVI_STATE_FILE, err->sys_errno);
-    } else if (m->record_retry_ms < RETRY_MOST_MS) {
-        m->record_retry_ms *= 2;
-    }
-    vivi_arm(m, &m->record_retry, &(struct vivi_arm){"record-retry", m->record_retry_ms, retry});
+    m->state_dirty = true;
+    retry_later(m);
 }
 
 void vivi_record_state(struct vivi_monitor *m)
@@ -53,7 +87,8 @@ void vivi_record_state(struct vivi_monitor *m)
     if (m->removed || m->readonly)
         return;
     m->state_writes++;
-    if (serial && m->stage != VIVI_STAGE_NONE)
+    /* A marker that was found and not told yet must be found again by who comes after us. */
+    if (serial && m->stage != VIVI_STAGE_NONE && (m->st.ready || !m->ready.found))
         m->st.scan_offset = vivi_ready_offset(&m->ready);
     if (vivi_state_write(m->dir.fd, &m->st, VIVI_FAST, &err) < 0) {
         write_failed(m, &err);
@@ -62,7 +97,7 @@ void vivi_record_state(struct vivi_monitor *m)
     if (m->state_dirty)
         vivi_log(VIVI_LOG_INFO, "state.json can be written again");
     m->state_dirty = false;
-    vivi_disarm(m, &m->record_retry);
+    retry_no_more(m);
 }
 
 void vivi_record_event(struct vivi_monitor *m, const char *type, json_t *more_consume)
