@@ -401,17 +401,23 @@ static void a_pause_is_finished_or_done_again(void **state)
     assert_int_equal(rig_driver.pauses, 2);
 }
 
-static void a_forced_removal_goes_on(void **state)
+static void a_forced_removal_goes_on_and_answers_who_asked(void **state)
 {
     struct rig *r = *state;
+    uint64_t id;
 
     start(r);
-    r->ignores_term = true;
     (void)ask(r, "pause", NULL, NULL);
     vivi_op_begin(r->m, VIVI_VERB_REMOVE, "op-1"); /* journalled, and not one step further */
     die(r);
     rig_driver.adopt_state = VIV_ST_PAUSED;
+    rig_driver.adopt = RIG_NEVER; /* so that the client is there before it is done */
     rig_boot(r);
+    rig_advance(r, VIVI_ADOPT_SERVE_MS);
+    rig_connect(r, &r->client);
+    id = ask(r, "remove", "op-1", "{\"force\":true}");
+    rig_done(rig_driver.last_op, NULL);
+    rig_expect_result(r, &r->client, id, "changed", "true");
     assert_int_equal(r->vmm, 0);
     assert_int_not_equal(access(r->vm_dir, F_OK), 0);
     assert_true(r->ended);
@@ -573,7 +579,7 @@ int main(void)
         P(a_reboot_goes_on_in_both_halves),
         P(a_hard_reboot_is_not_made_twice),
         P(a_pause_is_finished_or_done_again),
-        P(a_forced_removal_goes_on),
+        P(a_forced_removal_goes_on_and_answers_who_asked),
         P(a_result_from_before_the_crash_is_found_in_the_journal),
         P(after_a_boot_of_the_host_the_vm_is_stopped),
         cmocka_unit_test_setup_teardown(

@@ -511,10 +511,10 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
 
     if (m->keeper.dead)
         return 0; /* this process is about to be replaced: the client asks the next one */
-    if (r >= 0 && m->removed)
-        r = vivi_fail(err, VIV_E_NOT_FOUND, "no such VM");
     if (r >= 0 && q->op[0])
         r = replay(m, c, q, err);
+    if (r == 0 && m->removed) /* gone, and this is not who removed it */
+        r = vivi_fail(err, VIV_E_NOT_FOUND, "no such VM");
     if (r == 0)
         r = meet_current(m, c, q, err);
     if (r != 0)
