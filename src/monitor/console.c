@@ -37,26 +37,26 @@ static void want_events(struct vivi_console *c)
     c->all->loop->rewatch(c->watch, events);
 }
 
-void vivi_consoles_init(struct vivi_consoles *c, const struct vivi_loop *loop)
+void vivi_consoles_init(struct vivi_consoles *all, const struct vivi_loop *loop)
 {
-    *c = (struct vivi_consoles){.loop = loop, .log_fd = -1, .fifo_fd = -1};
+    *all = (struct vivi_consoles){.loop = loop, .log_fd = -1, .fifo_fd = -1};
 }
 
-static void close_fifo(struct vivi_consoles *c)
+static void close_fifo(struct vivi_consoles *all)
 {
-    if (c->loop)
-        c->loop->unwatch(c->fifo_watch);
-    c->fifo_watch = NULL;
-    vivi_close(&c->fifo_fd);
-    c->input_len = 0;
+    if (all->loop)
+        all->loop->unwatch(all->fifo_watch);
+    all->fifo_watch = NULL;
+    vivi_close(&all->fifo_fd);
+    all->input_len = 0;
 }
 
-void vivi_consoles_begin(struct vivi_consoles *c, int log_fd, uint64_t log_size, const char *fifo)
+void vivi_consoles_begin(struct vivi_consoles *all, int log_fd, uint64_t log_size, const char *fifo)
 {
-    close_fifo(c);
-    c->log_fd = log_fd;
-    c->log_size = log_size;
-    c->fifo = fifo;
+    close_fifo(all);
+    all->log_fd = log_fd;
+    all->log_size = log_size;
+    all->fifo = fifo;
 }
 
 /* ---- output ---- */

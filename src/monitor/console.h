@@ -37,14 +37,15 @@ struct vivi_consoles {
     void *ctx;
 };
 
-void vivi_consoles_init(struct vivi_consoles *c, const struct vivi_loop *loop);
+void vivi_consoles_init(struct vivi_consoles *all, const struct vivi_loop *loop);
 /* A run begins: where its output is and its input goes (both borrowed until _end). */
-void vivi_consoles_begin(struct vivi_consoles *c, int log_fd, uint64_t log_size, const char *fifo);
+void vivi_consoles_begin(struct vivi_consoles *all, int log_fd, uint64_t log_size,
+                         const char *fifo);
 /* The log has grown. */
-void vivi_consoles_grew(struct vivi_consoles *c, uint64_t size);
+void vivi_consoles_grew(struct vivi_consoles *all, uint64_t size);
 /* The run has ended: everybody gets what is left, as far as it takes it, and end of file. */
-void vivi_consoles_end(struct vivi_consoles *c);
-void vivi_consoles_done(struct vivi_consoles *c);
+void vivi_consoles_end(struct vivi_consoles *all);
+void vivi_consoles_done(struct vivi_consoles *all);
 
 struct vivi_console_ask {
     bool steal, readonly;
@@ -53,5 +54,5 @@ struct vivi_console_ask {
  * A new client. *ret_fd (the caller's) is its end; *ret_writer whether it may write. Errors: BUSY
  * (too many), IO, NO_MEMORY.
  */
-int vivi_console_add(struct vivi_consoles *c, const struct vivi_console_ask *ask, int *ret_fd,
+int vivi_console_add(struct vivi_consoles *all, const struct vivi_console_ask *ask, int *ret_fd,
                      bool *ret_writer, viv_error *err);

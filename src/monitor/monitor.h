@@ -186,8 +186,9 @@ struct vivi_monitor {
 
 /* ---- life.c ---- */
 
-void vivi_life_event(void *m, const struct vivi_driver_event *e);
-int vivi_life_drain(void *m, const char *name, uint64_t token, viv_error *err);
+/* For struct vivi_driver_host; ctx is the monitor. */
+void vivi_life_event(void *ctx, const struct vivi_driver_event *e);
+int vivi_life_drain(void *ctx, const char *name, uint64_t token, viv_error *err);
 extern const struct vivi_keeper_events vivi_life_keeper;
 /* Gives the machine to the driver again after a monitor's death; vivi_adopt_done follows. */
 void vivi_life_adopt(struct vivi_monitor *m);

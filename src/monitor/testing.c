@@ -133,6 +133,8 @@ static void on_request(struct rig *r, struct vivi_frame *f)
     int n = f->len ? vivi_fields_split(f->payload, f->len, fields, 64, NULL) : 0;
 
     assert_true(n >= 0);
+    for (int i = n; i < 64; i++)
+        fields[i] = "";
     switch (f->op) {
     case VIVI_KO_LOG:
         (void)snprintf(e.file, sizeof(e.file), "%s", fields[1]);

@@ -89,14 +89,14 @@ static void expire(void *arg)
     struct vivi_monitor *m = e->m;
     viv_error err = VIV_ERROR_INIT;
     char is[32], s[24];
-    const char *what = "";
+    const char *what = NULL;
 
     (void)vivi_seconds(e->w.timeout_ms, s);
     switch (e->w.kind) {
     case VIVI_WAIT_READY:
     case VIVI_WAIT_OP:
-        vivi_serve_note(e->w.client, e->w.id, tail_note(m));
         what = "ready";
+        vivi_serve_note(e->w.client, e->w.id, tail_note(m));
         break;
     case VIVI_WAIT_EXIT: what = "ended"; break;
     case VIVI_WAIT_STATE: what = vivi_state_name(e->w.state); break;
