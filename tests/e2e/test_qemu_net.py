@@ -135,11 +135,16 @@ def test_half_closed_connections_still_answer(shell, ports):
 
 
 def test_many_connections_at_once(shell, ports):
+    """All are open at the same time; one after the other, since busybox lets only one wait at its door."""
     with contextlib.ExitStack() as stack:
-        callers = [stack.enter_context(connect(ports["echo"])) for _ in range(20)]
+        callers = []
+        for _ in range(20):
+            s = stack.enter_context(connect(ports["echo"]))
+            s.sendall(b"hello")
+            assert s.recv(5, socket.MSG_WAITALL) == b"hello"
+            callers.append(s)
         for n, s in enumerate(callers):
             s.sendall(f"caller {n}".encode())
-        for s in callers:
             s.shutdown(socket.SHUT_WR)
         assert [read_all(s) for s in callers] == [f"caller {n}".encode() for n in range(20)]
 
