@@ -76,6 +76,9 @@ void vivi_keeper_drain_all(struct vivi_keeper *k, uint64_t now_us); /* every str
 /* splice(2): bytes moved, or −errno. */
 ssize_t vivi_splice(int fifo, int file, uint64_t offset, size_t most);
 
+/* main.c. Is the VM's directory that we opened still the one of that path? 1 yes, 0 no. */
+int vivi_keeper_directory_is_current(const struct vivi_keeper *k, viv_error *err);
+
 /* ---- children ---- */
 
 enum vivi_child_phase { VIVI_CHILD_FREE, VIVI_CHILD_EXECS, VIVI_CHILD_RUNS, VIVI_CHILD_ENDED };

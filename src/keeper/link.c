@@ -115,6 +115,9 @@ static void start_failed(struct vivi_keeper *k, int sys_errno, const char *text)
 
     k->link.failed_starts++;
     vivi_log(VIVI_LOG_ERROR, "no monitor: %s", text);
+    /* Its monitor died after the VM's directory was removed: nothing can be recorded any more. */
+    if (vivi_child_alive(k) == 0 && vivi_keeper_directory_is_current(k, NULL) == 0)
+        k->done = true;
     if (k->status_fd < 0)
         return;
     n = snprintf(line, sizeof(line), "error %d %s\n", sys_errno, text);

@@ -87,8 +87,7 @@ static void inherit(struct vivi_keeper *k, const char *text)
     }
 }
 
-/* Is the directory that we opened still the one of that path? 1 yes, 0 no. */
-static int directory_is_current(const struct vivi_keeper *k, viv_error *err)
+int vivi_keeper_directory_is_current(const struct vivi_keeper *k, viv_error *err)
 {
     struct stat mine, there;
 
@@ -112,7 +111,7 @@ static int take_lock(struct vivi_keeper *k, int timeout_ms, viv_error *err)
         r = vivi_lock_open(k->vm_fd, "lock", timeout_ms, &k->lock_fd, err);
     }
     if (r == 0)
-        r = directory_is_current(k, err);
+        r = vivi_keeper_directory_is_current(k, err);
     if (r > 0)
         r = vivi_lock_is_current(k->lock_fd, k->vm_fd, "lock", err);
     if (r == 0)

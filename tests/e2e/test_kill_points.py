@@ -16,6 +16,8 @@ from vivtest import Root, VM, kill, start_time, until, wait_gone
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 STEP = int(os.environ.get("VIV_TEST_KILL_STEP", "4"))  # every system call, or each STEPth
 
+POINTS = {"keeper": range(1, 50, max(1, STEP - 1)), "monitor": range(2, 140, 2 * STEP)}
+
 WRAPPER = """#!/bin/sh
 # Runs {real}; once, when armed, with a SIGKILL at its Nth system call.
 if [ -e {arm} ] && mv {arm} {arm}.$$ 2>/dev/null; then
@@ -125,7 +127,7 @@ def test_the_client_dies_at_every_step(armed, verb):
 @pytest.mark.parametrize("who", ["keeper", "monitor"])
 def test_the_keeper_or_monitor_dies_at_every_step_of_a_start(armed, who):
     cuts = 0
-    for n in range(2, 140, 2 * STEP):
+    for n in POINTS[who]:
         vm = prepare(armed, f"s{n}", "start")
         armed.arm(who, n)
         armed("start", vm.name, code=None, deadline=60)
@@ -137,7 +139,7 @@ def test_the_keeper_or_monitor_dies_at_every_step_of_a_start(armed, who):
 @pytest.mark.parametrize("who", ["keeper", "monitor"])
 def test_the_keeper_or_monitor_dies_at_every_step_of_a_stop(armed, who):
     cuts = 0
-    for n in range(2, 140, 2 * STEP):
+    for n in POINTS[who]:
         vm = prepare(armed, f"p{n}", "stop")
         # The next monitor (or keeper, which a client starts when both are gone) is the armed one.
         armed.arm(who, n)
