@@ -228,6 +228,14 @@ int vivi_launch_streams(struct vivi_monitor *m, viv_error *err)
     return 0;
 }
 
+void vivi_launch_bound_logs(const struct vivi_monitor *m)
+{
+    for (size_t i = 0; i < m->streams.n; i++) {
+        if (!m->streams.items[i].fifo)
+            bound_vmm_log(m, m->streams.items[i].log);
+    }
+}
+
 /* ---- afterwards ---- */
 
 static void drop(struct vivi_monitor *m, const char *name, const char *suffix)
@@ -258,13 +266,12 @@ void vivi_launch_clean(struct vivi_monitor *m)
     const json_t *ports = json_object_get(m->running, "ports");
     char path[512];
 
+    vivi_launch_bound_logs(m);
     for (size_t i = 0; i < m->streams.n; i++) {
         const struct vivi_stream *s = &m->streams.items[i];
 
-        if (!s->fifo) {
-            bound_vmm_log(m, s->log);
+        if (!s->fifo)
             continue;
-        }
         drop(m, s->name, "");
         vivi_fds_drop(&m->fds, s->name);
     }

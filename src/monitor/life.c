@@ -20,7 +20,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define VMM_ROLE "vmm"
+#define VMM_ROLE    "vmm"
+#define BOUND_EVERY 64 /* pieces of output between two looks at the size of vmm.log */
 
 static void on_serial(struct vivi_monitor *m, bool all);
 
@@ -97,11 +98,11 @@ static void become_ready(struct vivi_monitor *m, const char *ip)
     m->st.ip_reachable = m->config.driver != VIVI_DRIVER_QEMU;
     m->st.ready_at_ms = vivi_wall_ms();
     m->st.ready_after_ms = now > m->boot_began_us ? (int64_t)((now - m->boot_began_us) / 1000) : 0;
-    vivi_timeline_mark(&m->timeline, VIVI_STEP_READY, now);
     (void)json_object_set_new(more, "ip", vivi_json_str(ip));
     (void)json_object_set_new(more, "proof", json_string("marker"));
     (void)json_object_set_new(more, "after_ms", json_integer(m->st.ready_after_ms));
     vivi_record_event(m, "ready", more);
+    vivi_timeline_mark(&m->timeline, VIVI_STEP_READY, vivi_mono_us()); /* it is told */
     vivi_record_state(m);
     vivi_waits_check(m);
     vivi_log(VIVI_LOG_INFO, "ready: %s after %lld ms", ip, (long long)m->st.ready_after_ms);
@@ -347,6 +348,8 @@ static void on_grew(void *ctx, const char *name, uint64_t size)
     if (strcmp(s->log, VIVI_SERIAL_LOG) == 0)
         on_serial(m, false);
     pump(m, s);
+    if (++m->grown % BOUND_EVERY == 0)
+        vivi_launch_bound_logs(m);
 }
 
 static void on_drained(void *ctx, const char *name, uint64_t token, uint64_t size)
