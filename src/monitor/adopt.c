@@ -325,6 +325,7 @@ static int find_run(struct vivi_monitor *m, viv_error *err)
         open_run(m);
     else
         drop_strangers(m);
+    m->spawn_known = m->st.vmm.pid != 0;
     if (r > 0)
         m->st.vmm = rec.proc;
     if (m->st.pid_ns != 0 && m->st.pid_ns != m->now.pid_ns) {

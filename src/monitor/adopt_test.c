@@ -215,6 +215,21 @@ static void a_child_that_never_got_past_its_gate_is_started_again(void **state)
     assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
 }
 
+static void a_vmm_that_was_heard_of_and_ended_unseen_is_not_started_again(void **state)
+{
+    struct rig *r = *state;
+
+    rig_driver.start = RIG_NEVER;
+    (void)ask(r, "start", "op-1", NULL);
+    die(r);
+    rig_vmm_exits(r, -1);
+    rig_driver.adopt = RIG_REFUSE;
+    next(r);
+    rig_advance(r, 2000);
+    rig_expect(r, &r->client, ask(r, "start", "op-1", NULL), "VMM: nobody could see how rig ended");
+    assert_int_equal(r->spawns, 1);
+}
+
 static void a_start_that_was_never_spawned_is_made_now_and_answers_its_client(void **state)
 {
     struct rig *r = *state;
@@ -568,6 +583,7 @@ int main(void)
         P(an_end_that_nobody_can_tell_is_unobserved_after_a_moment),
         P(an_end_that_the_keeper_tells_late_is_waited_for_and_then_clients_are_served),
         P(a_child_that_never_got_past_its_gate_is_started_again),
+        P(a_vmm_that_was_heard_of_and_ended_unseen_is_not_started_again),
         P(a_start_that_was_never_spawned_is_made_now_and_answers_its_client),
         P(a_start_that_was_journalled_and_no_more_is_made_when_it_is_asked_for_again),
         P(an_end_that_could_not_be_journalled_is_journalled_later),

@@ -47,7 +47,7 @@ static void start_ended(struct vivi_monitor *m, enum vivi_cause cause, const cha
  */
 static bool never_ran(const struct vivi_monitor *m)
 {
-    return !m->serving && !m->ran && !vivi_timeline_has(&m->timeline, VIVI_STEP_EXEC) &&
+    return !m->serving && !m->ran && !m->spawn_known &&
            strcmp(m->st.reason, vivi_reason_name(VIVI_REASON_UNOBSERVED)) == 0;
 }
 

@@ -104,9 +104,9 @@ static void become_ready(struct vivi_monitor *m, const char *ip)
     vivi_record_event(m, "ready", more);
     vivi_timeline_mark(&m->timeline, VIVI_STEP_READY, vivi_mono_us()); /* it is told */
     vivi_record_state(m);
+    vivi_record_running(m); /* who is answered may look at the records at once */
     vivi_waits_check(m);
     vivi_log(VIVI_LOG_INFO, "ready: %s after %lld ms", ip, (long long)m->st.ready_after_ms);
-    vivi_record_running(m);
 }
 
 static void scan_more(void *arg)
@@ -205,13 +205,13 @@ static void became_running(struct vivi_monitor *m)
     if (m->ladder.phase != VIVI_LADDER_OFF || m->st.state == VIV_ST_STOPPING)
         return;
     vivi_life_set_state(m, VIV_ST_RUNNING, NULL);
+    vivi_record_running(m);
     if (m->op.verb == VIVI_VERB_START || m->op.starting_again)
         vivi_op_end(m, NULL);
     if (m->ready_pending[0])
         become_ready(m, m->ready_pending);
     m->ready_pending[0] = '\0';
     vivi_waits_check(m);
-    vivi_record_running(m);
     m->env->trim();
 }
 
@@ -307,7 +307,6 @@ static void on_spawned(void *ctx, uint64_t req, const struct vivi_proc_id *proc)
         start_failed(m, &err);
     vivi_launch_spawned(m);
     vivi_record_state(m);
-    vivi_record_running(m);
     pump_all(m);
 }
 

@@ -168,7 +168,8 @@ struct vivi_monitor {
     struct vivi_consoles consoles;
     char *input_path; /* owned; the FIFO for console input, NULL: none */
     bool foreground;
-    bool restarted; /* this run was started by the restart policy */
+    bool spawn_known; /* adoption: a former monitor had heard that this run's VMM was spawned */
+    bool restarted;   /* this run was started by the restart policy */
 
     /* what is asked for */
     struct vivi_op op;
