@@ -553,7 +553,7 @@ const struct contract_case contract_cases[] = {
     {"a VMM that ends by itself needs no reason from the driver", -1, "exit after=20ms code=5",
      own_exit_needs_no_ending},
     {"noise among the events is skipped", -1,
-     "keys; event text=\"garbage\\n\\0\\xff\\nreset\\nend\\n\"; event after=1ms text=\"half\"",
+     "keys; event text=\"garbage\\n\\0\\xff\\nreset\\nend\\n\"; event after=1ms text=\"half\\n\"",
      noise_among_the_events_is_skipped},
     {"Linux gets ready with its disks and CPUs, and obeys the button", VIVI_CAP_BOOT_KERNEL, NULL,
      linux_gets_ready, ""},
