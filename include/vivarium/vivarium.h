@@ -183,7 +183,8 @@ VIV_API const char *viv_vm_uuid(const viv_vm *m);
 VIV_API int viv_ls(viv *v, const char *filter, viv_list **ret, viv_error *err);
 /* Rows {driver, capability, kind, text, ok, reason}. */
 VIV_API int viv_caps(viv *v, const char *driver_or_null, viv_list **ret, viv_error *err);
-/* Rows {check, ok, message, hint}. */
+/* Rows {check, ok, required, message, hint}: VMs run without what is not required, only not as
+ * well. */
 VIV_API int viv_doctor(viv *v, viv_list **ret, viv_error *err);
 /* What `viv inspect -o json` prints; from files, so it works while nobody keeps the VM. */
 VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);

@@ -10,7 +10,7 @@ static const char *color_of(size_t column, const char *text)
 {
     if (column != 1)
         return NULL;
-    return !strcmp(text, "yes") ? "32" : "31";
+    return !strcmp(text, "yes") ? "32" : !strcmp(text, "warn") ? "33" : "31";
 }
 
 static int print_rows(struct vivi_cli *c, const viv_list *list)
@@ -24,13 +24,14 @@ static int print_rows(struct vivi_cli *c, const viv_list *list)
         const viv_rec *rec = viv_list_at(list, i);
         const char *message = viv_rec_str(rec, "message"), *hint = viv_rec_str(rec, "hint");
         char what[400];
-        int ok = 0;
+        int ok = 0, required = 1;
 
         (void)viv_rec_bool(rec, "ok", &ok);
+        (void)viv_rec_bool(rec, "required", &required);
         (void)snprintf(what, sizeof(what), "%s%s%s", message ? message : "", hint ? "; hint: " : "",
                        hint ? hint : "");
         vivi_table_cell(&t, viv_rec_str(rec, "check"));
-        vivi_table_cell(&t, ok ? "yes" : "no");
+        vivi_table_cell(&t, ok ? "yes" : required ? "no" : "warn");
         vivi_table_cell(&t, what);
     }
     if (vivi_table_render(&t, c->color ? color_of : NULL, &out, &err) < 0)
@@ -54,9 +55,11 @@ int vivi_cmd_doctor(struct vivi_cli *c)
         return vivi_cli_fail(c, NULL, &err);
     code = vivi_cli_structured(c) ? vivi_cli_list(c, list) : print_rows(c, list);
     for (size_t i = 0; code == 0 && i < viv_list_len(list); i++) {
-        int ok = 1;
+        int ok = 1, required = 1;
 
-        if (viv_rec_bool(viv_list_at(list, i), "ok", &ok) == 0 && !ok)
+        (void)viv_rec_bool(viv_list_at(list, i), "ok", &ok);
+        (void)viv_rec_bool(viv_list_at(list, i), "required", &required);
+        if (!ok && required)
             code = 1;
     }
     return code;

@@ -105,15 +105,16 @@ int viv_caps(viv *v, const char *driver_or_null, viv_list **ret, viv_error *err)
 
 struct row {
     const char *check;
-    bool ok;
+    bool ok, optional; /* optional: VMs run without it, only not as well */
     char message[512], hint[300];
 };
 
 static int add(viv_list *l, const struct row *r, viv_error *err)
 {
     return vivi_list_add(l,
-                         json_pack("{s:s,s:b,s:o,s:o}", "check", r->check, "ok", (int)r->ok,
-                                   "message", vivi_json_str(r->message), "hint",
+                         json_pack("{s:s,s:b,s:b,s:o,s:o}", "check", r->check, "ok", (int)r->ok,
+                                   "required", (int)!r->optional, "message",
+                                   vivi_json_str(r->message), "hint",
                                    vivi_json_str_or_null(r->hint)),
                          err);
 }
@@ -168,6 +169,7 @@ static void check_kvm(viv *v, struct row *r)
     struct vivi_probe p = {.usable = false};
 
     r->check = "kvm";
+    r->optional = true;
     if (!d || d->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, NULL) < 0)
         return;
     r->ok = p.usable && p.accel == VIVI_ACCEL_KVM;
@@ -204,6 +206,7 @@ static void check_memory(struct row *r)
     uint64_t bytes = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 
     r->check = "memory";
+    r->optional = true;
     r->ok = bytes >= LITTLE_MEMORY;
     (void)snprintf(r->message, sizeof(r->message), "%" PRIu64 " MiB free", bytes >> 20);
     if (!r->ok)
@@ -215,6 +218,7 @@ static void check_descriptors(struct row *r)
     struct rlimit limit;
 
     r->check = "descriptors";
+    r->optional = true;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
     r->ok = limit.rlim_cur >= FEW_DESCRIPTORS;
@@ -232,6 +236,7 @@ static void check_images(const viv *v, struct row *r)
     const char *dirs[3] = {extra, VIV_DATADIR "/images", cached};
 
     r->check = "images";
+    r->optional = true;
     if (v->cache_dir)
         (void)snprintf(cached, sizeof(cached), "%s/images", v->cache_dir);
     for (size_t i = 0; i < ARRAY_SIZE(dirs) && !r->ok; i++) {
@@ -241,8 +246,7 @@ static void check_images(const viv *v, struct row *r)
     }
     if (!r->ok) {
         (void)snprintf(r->message, sizeof(r->message), "no directory of images (%.250s)", cached);
-        (void)snprintf(r->hint, sizeof(r->hint), "viv run demo makes the first one");
-        r->ok = true; /* none are needed */
+        (void)snprintf(r->hint, sizeof(r->hint), "viv run demo tells how to make the first one");
     }
 }
 

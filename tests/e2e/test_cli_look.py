@@ -358,8 +358,9 @@ def test_caps_and_doctor(root):
     assert all(r["ok"] or r["reason"] for r in rows)
     assert root("caps", "quemu", code=None).code in (2, 3)
     r = root("doctor", "-o", "json", code=None)
-    assert all({"check", "ok", "message", "hint"} <= set(row) for row in r.json())
-    assert r.code == (0 if all(row["ok"] for row in r.json()) else 1)
+    assert all({"check", "ok", "required", "message", "hint"} <= set(row) for row in r.json())
+    assert r.code == (0 if all(row["ok"] or not row["required"] for row in r.json()) else 1)
+    assert [row["required"] for row in r.json() if row["check"] == "kvm"] == [False]
 
 
 def test_config_check_show_schema_docs(root, tmp_path):
