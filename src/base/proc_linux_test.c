@@ -135,7 +135,7 @@ static void host_boot_and_pid_namespace_stay_the_same(void **state)
 static void private_memory_grows_with_what_is_touched(void **state)
 {
     uint64_t before = 0, after = 0;
-    size_t size = (size_t)16 << 20;
+    size_t size = (size_t)64 << 20;
     cleanup_free char *block = NULL;
     viv_error err = VIV_ERROR_INIT;
 
@@ -146,7 +146,8 @@ static void private_memory_grows_with_what_is_touched(void **state)
     memset(block, 'x', size);
     __asm__ volatile("" : : "r"(block) : "memory");
     assert_int_equal(vivi_proc_private_kib(getpid(), &after, NULL), 0);
-    assert_true(after >= before + 15 * 1024);
+    /* A host that reclaims memory by itself may have taken some of what we had before. */
+    assert_true(after >= before + 32 * 1024);
     assert_int_equal(vivi_proc_private_kib(0x7ffffff0, &after, &err), -VIV_E_NOT_FOUND);
 }
 
