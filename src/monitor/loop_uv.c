@@ -21,6 +21,7 @@ struct vivi_uv {
 
 struct vivi_watch {
     uv_poll_t poll;
+    int want; /* UV_… */
     void (*cb)(void *arg, unsigned events);
     void *arg;
 };
@@ -32,11 +33,18 @@ struct vivi_timer {
     void *arg;
 };
 
+/*
+ * On an error of the descriptor (a peer that died with our words unread: ECONNRESET) libuv stops
+ * the handle before it tells. But what the peer had said is read first, and the error by a later
+ * read: so the watch must go on until its owner has seen the end.
+ */
 static void on_poll(uv_poll_t *h, int status, int events)
 {
     struct vivi_watch *w = (struct vivi_watch *)h->data;
     unsigned told = 0;
 
+    if (status < 0)
+        (void)uv_poll_start(&w->poll, w->want, on_poll);
     if (status < 0 || (events & (UV_READABLE | UV_DISCONNECT)))
         told |= VIVI_READ;
     if (events & UV_WRITABLE)
@@ -53,6 +61,7 @@ static void rewatch(struct vivi_watch *w, unsigned events)
         want |= UV_READABLE | UV_DISCONNECT;
     if (events & VIVI_WRITE)
         want |= UV_WRITABLE;
+    w->want = want;
     if (want)
         (void)uv_poll_start(&w->poll, want, on_poll); /* fails only while closing */
     else
