@@ -185,6 +185,7 @@ def adopt():
         vm = r.fake("a", FAKE_READY)
         vm("start", "--wait")
         path = os.path.join(r.home, "run", vm.info()["uuid"][:8], "control.sock")
+        settle(time.perf_counter_ns())  # one that lived less than a second is restarted with a back-off
         for who, median_goal, most_goal in (("monitor", 10, 50), ("keeper", 30, 50)):
             gaps = []
             for _ in range(2 * ROUNDS):
@@ -198,7 +199,6 @@ def adopt():
                     with contextlib.suppress(OSError):
                         answer = hello(path)
                 gaps.append((time.perf_counter_ns() - began) / 1e6)
-                # A monitor that died young is restarted with a back-off; let it count as grown up.
                 settle(began)
             m, most = statistics.median(gaps), max(gaps)
             row(f"answers again after its {who} was killed, median", f"{m:.1f} ms", "–", f"≤ {median_goal} ms", m <= median_goal)
@@ -269,8 +269,7 @@ def bare_qemu_ms(kernel, initrd):
     begin = time.perf_counter_ns()
     p = subprocess.Popen(["/usr/bin/qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-m", "128", "-nodefaults", "-display",
                           "none", "-no-user-config", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0",
-                          "-serial", "null", "-add-fd", f"fd={theirs.fileno()},set=1",
-                          "-chardev", f"socket,id=q,fd={theirs.fileno()}", "-mon", "chardev=q,mode=control"],
+                          "-serial", "null", "-chardev", f"socket,id=q,fd={theirs.fileno()}", "-mon", "chardev=q,mode=control"],
                          pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL)
     theirs.close()
