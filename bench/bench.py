@@ -346,8 +346,7 @@ def main():
             sys.exit(f"bench: unknown section {n}; there are: {' '.join(SECTIONS)}")
     for n in names:
         SECTIONS[n]()
-    if set(names) == set(SECTIONS):
-        report(names)
+    report(names)
     missed = [r for r in rows if not r.ok]
     print(f"{len(rows) - len(missed)} goals met, {len(missed)} missed")
     sys.exit(1 if missed else 0)
