@@ -82,13 +82,22 @@ int vivi_plan_port(struct vivi_plan *p, const struct vivi_port *port)
     return 0;
 }
 
+int vivi_plan_stderr(struct vivi_plan *p)
+{
+    return vivi_plan_port(p, &(struct vivi_port){.kind = VIVI_PORT_FIFO_OUT,
+                                                 .name = "stderr.out",
+                                                 .log = VIVI_VMM_LOG,
+                                                 .log_limit_bytes = VIVI_VMM_LOG_LIMIT,
+                                                 .child_fd = -1,
+                                                 .child_fd_rw = 2});
+}
+
 static const char *port_kind_name(enum vivi_port_kind k)
 {
     switch (k) {
     case VIVI_PORT_LISTEN: return "listen";
     case VIVI_PORT_FIFO_OUT: return "fifo-out";
     case VIVI_PORT_FIFO_IN: return "fifo-in";
-    case VIVI_PORT_APPEND: return "append";
     }
     return "?";
 }

@@ -15,17 +15,15 @@ enum vivi_port_kind {
                          child_fd, our copy closed after the spawn */
     VIVI_PORT_FIFO_OUT, /* FIFO at run_dir/name that the VMM writes; the keeper splices it into
                            vm_dir/log */
-    VIVI_PORT_FIFO_IN,  /* FIFO at run_dir/name that the VMM reads; the monitor writes */
-    VIVI_PORT_APPEND    /* regular file vm_dir/name, O_APPEND, e.g. stderr → vmm.log */
+    VIVI_PORT_FIFO_IN   /* FIFO at run_dir/name that the VMM reads; the monitor writes */
 };
 
 struct vivi_port {
     enum vivi_port_kind kind;
-    const char
-        *name; /* owned; "serial.out", "qmp", "vmm.log": file name, and the keeper's table name */
-    const char *log; /* owned; FIFO_OUT: the log's file name in the VM's directory ("serial.log");
-                      * NULL otherwise
-                      */
+    const char *name; /* owned; "serial.out", "qmp": file name, and the keeper's table name */
+    const char *log;  /* owned; FIFO_OUT: the log's file name in the VM's directory ("serial.log");
+                       * NULL otherwise
+                       */
     uint64_t log_limit_bytes; /* FIFO_OUT: the keeper punches the head so that about this much
                                  stays; 0 = no limit */
     int child_fd;             /* number in the child; −1 = the VMM opens it by path */
@@ -37,6 +35,9 @@ struct vivi_port {
 
 /* What is kept of a driver's event stream: it is read long before this much has come. */
 #define VIVI_EVENTS_LOG_LIMIT (UINT64_C(1) << 20)
+
+#define VIVI_VMM_LOG       "vmm.log" /* the VMM's stderr */
+#define VIVI_VMM_LOG_LIMIT (UINT64_C(1) << 20)
 
 struct vivi_plan {
     char *exe;   /* absolute path */
@@ -52,5 +53,12 @@ void vivi_plan_done(struct vivi_plan *p);
 int vivi_plan_arg(struct vivi_plan *p, const char *fmt, ...)
     VIVI_PRINTF(2, 3); /* appends one argument; 0 or −VIV_E_NO_MEMORY */
 int vivi_plan_port(struct vivi_plan *p, const struct vivi_port *port); /* strings are copied */
+/*
+ * The VMM's stderr: a FIFO like the guest's output, so that the keeper bounds its log at all times.
+ * The child's descriptor 2 reads and writes (no reader's death is a SIGPIPE) and does not block:
+ * what a VMM says while 64 KiB wait unread (nobody of ours lives, or the disk is full) is lost to
+ * it with EAGAIN, because a message must never stall a guest.
+ */
+int vivi_plan_stderr(struct vivi_plan *p);
 int vivi_plan_to_json(const struct vivi_plan *p, json_t **ret,
                       viv_error *err); /* what --dry-run and the golden files show */

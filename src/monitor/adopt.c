@@ -137,27 +137,25 @@ static void open_stream(struct vivi_monitor *m, const json_t *j)
 
     if (!s)
         return;
-    s->fifo = json_is_true(json_object_get(j, "fifo"));
     s->to_driver = json_is_true(json_object_get(j, "to_driver"));
     s->limit_bytes = number_of(j, "limit");
     s->start = number_of(j, "start");
     s->taken = s->to_driver && m->st.events_offset > s->start ? m->st.events_offset : s->start;
     if (vivi_stream_open(s, m->dir.fd, &err) < 0)
         vivi_log(VIVI_LOG_ERROR, "%s", err.message);
-    if (s->fifo && vivi_fds_get(&m->fds, name) < 0)
+    if (vivi_fds_get(&m->fds, name) < 0)
         log_again(m, s);
 }
 
 static bool is_ours(struct vivi_monitor *m, const char *name)
 {
     static const char *const always[] = {"lock", "listener", "keeper", "caller"};
-    const struct vivi_stream *s = vivi_stream_find(&m->streams, name);
 
     for (size_t i = 0; i < ARRAY_SIZE(always); i++) {
         if (strcmp(name, always[i]) == 0)
             return true;
     }
-    return s && s->fifo;
+    return vivi_stream_find(&m->streams, name) != NULL;
 }
 
 /* What a former monitor lent to a child, or left of an earlier run. */

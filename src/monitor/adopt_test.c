@@ -67,7 +67,7 @@ static void a_running_vm_is_taken_over_and_said_so(void **state)
     assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
     assert_true(rig_state(r).ready);
     assert_int_equal(rig_state(r).vmm.pid, vmm);
-    assert_int_equal(r->table.n, 2);
+    assert_int_equal(r->table.n, 3);
     rig_expect_result(r, &r->client, ask(r, "kill", NULL, NULL), "rung", "sigkill");
 }
 
@@ -564,7 +564,7 @@ static void when_keeper_and_monitor_died_the_fifos_are_opened_again(void **state
     struct vivi_fd_table old = r->table;
     r->table = (struct vivi_fd_table){0};
     next(r);
-    assert_int_equal(r->table.n, 2);
+    assert_int_equal(r->table.n, 3);
     assert_true(vivi_fds_get(&r->table, "serial.out") >= 0);
     vivi_fds_done(&old);
 }

@@ -2,12 +2,12 @@
  * The one place that applies a launch plan.
  *
  * Theory of operation. Each port becomes descriptors in the keeper's table. Some only the child
- * needs ("temporaries": listening sockets, the VMM's ends of FIFOs, files opened for appending):
- * they are held under the port's name, named in the spawn's map, and dropped once the child has
- * them, because a listening socket that we kept would go on accepting connections for a dead VMM.
- * The FIFOs of logs stay in the keeper's table for the whole run, and a duplicate with us, so that
- * whoever of the two survives can hand them on. Files of an earlier run are removed first: nobody
- * who still had one open may write into this run.
+ * needs ("temporaries": listening sockets, the VMM's ends of FIFOs): they are held under the port's
+ * name, named in the spawn's map, and dropped once the child has them, because a listening socket
+ * that we kept would go on accepting connections for a dead VMM. The FIFOs of logs stay in the
+ * keeper's table for the whole run, and a duplicate with us, so that whoever of the two survives
+ * can hand them on. Files of an earlier run are removed first: nobody who still had one open may
+ * write into this run.
  */
 #include "monitor/monitor.h"
 
@@ -21,8 +21,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-#define VMM_LOG_KEPT_BYTES (1u << 20)
-#define MAP_MAX            (3 * 16)
+#define MAP_MAX (3 * 16)
 
 struct apply {
     struct vivi_monitor *m;
@@ -141,27 +140,12 @@ static int apply_fifo(struct apply *a, const struct vivi_port *p, viv_error *err
     return r;
 }
 
-static int apply_append(struct apply *a, const struct vivi_port *p, viv_error *err)
-{
-    int fd;
-
-    if (p->child_fd < 0)
-        return 0;
-    fd = openat(a->m->dir.fd, p->name,
-                O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
-    if (fd < 0)
-        return vivi_fail_errno(err, errno, "cannot open %s", p->name);
-    fd = vivi_fd_above_stdio(fd, err);
-    return fd < 0 ? fd : lend(a, &(struct loan){p->name, "", fd, p->child_fd}, err);
-}
-
 static int apply_port(struct apply *a, const struct vivi_port *p, viv_error *err)
 {
     switch (p->kind) {
     case VIVI_PORT_LISTEN: return apply_listen(a, p, err);
     case VIVI_PORT_FIFO_OUT:
     case VIVI_PORT_FIFO_IN: return apply_fifo(a, p, err);
-    case VIVI_PORT_APPEND: return apply_append(a, p, err);
     }
     return 0;
 }
@@ -188,37 +172,21 @@ int vivi_launch_apply(struct vivi_monitor *m, viv_error *err)
 
 /* ---- the logs of a run ---- */
 
-static void bound_vmm_log(const struct vivi_monitor *m, const char *name)
-{
-    uint64_t size = vivi_log_size(m->dir.fd, name);
-    cleanup_close int fd = -1;
-
-    if (size <= 2 * VMM_LOG_KEPT_BYTES)
-        return;
-    fd = openat(m->dir.fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0)
-        (void)vivi_punch_head(fd, size - VMM_LOG_KEPT_BYTES, NULL); /* where it is possible */
-}
-
 int vivi_launch_streams(struct vivi_monitor *m, viv_error *err)
 {
     vivi_streams_done(&m->streams);
     for (size_t i = 0; i < m->plan.n_ports; i++) {
         const struct vivi_port *p = &m->plan.ports[i];
-        bool fifo = p->kind == VIVI_PORT_FIFO_OUT;
         struct vivi_stream *s;
         int r;
 
-        if (!fifo && p->kind != VIVI_PORT_APPEND)
+        if (p->kind != VIVI_PORT_FIFO_OUT)
             continue;
-        s = vivi_stream_add(&m->streams, p->name, fifo ? p->log : p->name);
+        s = vivi_stream_add(&m->streams, p->name, p->log);
         if (!s)
             return vivi_fail(err, VIV_E_INTERNAL, "a plan with more than %d logs",
                              VIVI_STREAMS_MAX);
-        if (!fifo)
-            bound_vmm_log(m, p->name);
-        s->fifo = fifo;
-        s->to_driver = fifo && p->to_driver;
+        s->to_driver = p->to_driver;
         s->limit_bytes = p->log_limit_bytes;
         r = vivi_stream_open(s, m->dir.fd, err);
         if (r < 0)
@@ -226,14 +194,6 @@ int vivi_launch_streams(struct vivi_monitor *m, viv_error *err)
         s->start = s->taken = s->size;
     }
     return 0;
-}
-
-void vivi_launch_bound_logs(const struct vivi_monitor *m)
-{
-    for (size_t i = 0; i < m->streams.n; i++) {
-        if (!m->streams.items[i].fifo)
-            bound_vmm_log(m, m->streams.items[i].log);
-    }
 }
 
 /* ---- afterwards ---- */
@@ -250,13 +210,14 @@ void vivi_launch_spawned(struct vivi_monitor *m)
 {
     for (size_t i = 0; i < m->plan.n_ports; i++) {
         const struct vivi_port *p = &m->plan.ports[i];
-        bool fifo = p->kind == VIVI_PORT_FIFO_OUT || p->kind == VIVI_PORT_FIFO_IN;
 
-        if (!fifo)
+        if (p->kind == VIVI_PORT_LISTEN) {
             drop(m, p->name, "");
-        if (fifo && p->child_fd >= 0)
+            continue;
+        }
+        if (p->child_fd >= 0)
             drop(m, p->name, ".vmm");
-        if (fifo && p->child_fd_rw >= 0)
+        if (p->child_fd_rw >= 0)
             drop(m, p->name, ".rw");
     }
 }
@@ -266,14 +227,9 @@ void vivi_launch_clean(struct vivi_monitor *m)
     const json_t *ports = json_object_get(m->running, "ports");
     char path[512];
 
-    vivi_launch_bound_logs(m);
     for (size_t i = 0; i < m->streams.n; i++) {
-        const struct vivi_stream *s = &m->streams.items[i];
-
-        if (!s->fifo)
-            continue;
-        drop(m, s->name, "");
-        vivi_fds_drop(&m->fds, s->name);
+        drop(m, m->streams.items[i].name, "");
+        vivi_fds_drop(&m->fds, m->streams.items[i].name);
     }
     for (size_t i = 0; i < json_array_size(ports); i++) {
         const char *name = json_string_value(json_array_get(ports, i));

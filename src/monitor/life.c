@@ -20,8 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define VMM_ROLE    "vmm"
-#define BOUND_EVERY 64 /* pieces of output between two looks at the size of vmm.log */
+#define VMM_ROLE "vmm"
 
 static void on_serial(struct vivi_monitor *m, bool all);
 
@@ -347,8 +346,6 @@ static void on_grew(void *ctx, const char *name, uint64_t size)
     if (strcmp(s->log, VIVI_SERIAL_LOG) == 0)
         on_serial(m, false);
     pump(m, s);
-    if (++m->grown % BOUND_EVERY == 0)
-        vivi_launch_bound_logs(m);
 }
 
 static void on_drained(void *ctx, const char *name, uint64_t token, uint64_t size)
@@ -651,7 +648,7 @@ void vivi_life_ended(struct vivi_monitor *m, const struct vivi_end_status *s)
 
     pump_all(m);
     on_serial(m, true);
-    stderr_log = vivi_stream_find(&m->streams, "vmm.log");
+    stderr_log = vivi_stream_of_log(&m->streams, VIVI_VMM_LOG);
     vivi_tail_line(
         &(struct vivi_tail){stderr_log ? stderr_log->fd : -1, stderr_log ? stderr_log->start : 0},
         line, sizeof(line));

@@ -418,7 +418,7 @@ static void nothing_of_a_run_stays_in_the_run_directory_or_with_the_keeper(void 
     char path[256];
 
     start(r);
-    assert_int_equal(r->table.n, 2); /* the two logs' FIFOs; what the child needed is dropped */
+    assert_int_equal(r->table.n, 3); /* the three logs' FIFOs; what the child needed is dropped */
     (void)snprintf(path, sizeof(path), "%s/serial.out", r->run_dir);
     assert_int_equal(access(path, F_OK), 0);
     rig_vmm_exits(r, EXITED(0));

@@ -134,7 +134,7 @@ struct vivi_monitor {
     int unended_code;
     struct vivi_timer *record_retry;
     uint64_t record_retry_ms;
-    unsigned state_writes, grown; /* counters */
+    unsigned state_writes; /* a counter */
 
     /* this run; zeroed between runs where it matters */
     enum vivi_stage stage;
@@ -244,8 +244,6 @@ int vivi_launch_apply(struct vivi_monitor *m, viv_error *err);
 int vivi_launch_streams(struct vivi_monitor *m, viv_error *err);
 /* Gives up the descriptors that only the child needed. */
 void vivi_launch_spawned(struct vivi_monitor *m);
-/* The VMM's own log is written by the VMM, so it is bounded whenever we happen to be awake. */
-void vivi_launch_bound_logs(const struct vivi_monitor *m);
 /* Removes what a run leaves in the run directory and in the keeper's table. */
 void vivi_launch_clean(struct vivi_monitor *m);
 

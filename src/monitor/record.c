@@ -147,7 +147,6 @@ static json_t *streams_json(const struct vivi_monitor *m)
         (void)json_object_set_new(j, "log", vivi_json_str(s->log));
         (void)json_object_set_new(j, "start", json_integer((json_int_t)s->start));
         (void)json_object_set_new(j, "limit", json_integer((json_int_t)s->limit_bytes));
-        (void)json_object_set_new(j, "fifo", json_boolean(s->fifo));
         (void)json_object_set_new(j, "to_driver", json_boolean(s->to_driver));
         (void)json_array_append_new(list, j);
     }
@@ -159,10 +158,8 @@ static json_t *ports_json(const struct vivi_monitor *m)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < m->plan.n_ports; i++) {
-        if (m->plan.ports[i].kind != VIVI_PORT_APPEND)
-            (void)json_array_append_new(list, vivi_json_str(m->plan.ports[i].name));
-    }
+    for (size_t i = 0; i < m->plan.n_ports; i++)
+        (void)json_array_append_new(list, vivi_json_str(m->plan.ports[i].name));
     return list;
 }
 

@@ -33,13 +33,18 @@ struct vivi_stream *vivi_stream_find(struct vivi_streams *s, const char *name)
     return NULL;
 }
 
-struct vivi_stream *vivi_stream_serial(struct vivi_streams *s)
+struct vivi_stream *vivi_stream_of_log(struct vivi_streams *s, const char *log)
 {
     for (size_t i = 0; i < s->n; i++) {
-        if (strcmp(s->items[i].log, VIVI_SERIAL_LOG) == 0)
+        if (strcmp(s->items[i].log, log) == 0)
             return &s->items[i];
     }
     return NULL;
+}
+
+struct vivi_stream *vivi_stream_serial(struct vivi_streams *s)
+{
+    return vivi_stream_of_log(s, VIVI_SERIAL_LOG);
 }
 
 struct vivi_stream *vivi_stream_add(struct vivi_streams *s, const char *name, const char *log)

@@ -12,10 +12,10 @@
 #define VIVI_INPUT_MAX   (1u << 20) /* the longest message of a driver's event stream */
 
 struct vivi_stream {
-    char name[VIVI_KEEPER_NAME_MAX]; /* of the FIFO; "vmm.log" for the VMM's stderr */
+    char name[VIVI_KEEPER_NAME_MAX]; /* of the FIFO */
     char log[64];                    /* file name in the VM's directory */
     uint64_t limit_bytes;
-    bool fifo, to_driver;
+    bool to_driver;
     uint64_t start; /* size of the log when this run began */
     uint64_t size;  /* as last told */
     uint64_t taken; /* to_driver: bytes given to the driver and consumed, as an offset */
@@ -30,6 +30,7 @@ struct vivi_streams {
 void vivi_streams_init(struct vivi_streams *s);
 void vivi_streams_done(struct vivi_streams *s);
 struct vivi_stream *vivi_stream_find(struct vivi_streams *s, const char *name);
+struct vivi_stream *vivi_stream_of_log(struct vivi_streams *s, const char *log);
 struct vivi_stream *vivi_stream_serial(struct vivi_streams *s); /* the one that fills serial.log */
 /* New, empty entry with fd −1; NULL: too many. */
 struct vivi_stream *vivi_stream_add(struct vivi_streams *s, const char *name, const char *log);

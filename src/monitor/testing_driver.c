@@ -68,13 +68,12 @@ static int check(const struct vivi_config *c, const struct vivi_facts *f, struct
 static int plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err)
 {
     static char serial[] = "serial.out", events[] = "events.out", input[] = "serial.in";
-    static char serial_log[] = "serial.log", events_log[] = "events-vmm.log", text[] = "vmm.log";
+    static char serial_log[] = "serial.log", events_log[] = "events-vmm.log";
     static char socket[] = "ctl";
     const struct vivi_port ports[] = {
         {VIVI_PORT_FIFO_OUT, serial, serial_log, 16u << 20, -1, -1, false},
         {VIVI_PORT_FIFO_OUT, events, events_log, 1u << 20, 4, 5, true},
         {VIVI_PORT_FIFO_IN, input, NULL, 0, -1, -1, false},
-        {VIVI_PORT_APPEND, text, NULL, 0, 2, -1, false},
         {VIVI_PORT_LISTEN, socket, NULL, 0, 3, -1, false},
     };
     int r = vivi_plan_arg(ret, "rig");
@@ -84,6 +83,8 @@ static int plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_err
         r = vivi_plan_arg(ret, "nonce=%s", in->nonce);
     for (size_t i = 0; i < ARRAY_SIZE(ports) && r >= 0; i++)
         r = vivi_plan_port(ret, &ports[i]);
+    if (r >= 0)
+        r = vivi_plan_stderr(ret);
     return r < 0 || !ret->exe ? vivi_fail_oom(err) : 0;
 }
 

@@ -307,13 +307,12 @@ static int make_port(struct world *w, const struct vivi_port *p)
     viv_error err = VIV_ERROR_INIT;
     int fd = -1;
 
-    path_of(path, p->kind == VIVI_PORT_APPEND ? w->vm_dir : w->run_dir, p->name);
+    path_of(path, w->run_dir, p->name);
     switch (p->kind) {
     case VIVI_PORT_LISTEN:
         if (vivi_unix_listen(path, 8, &fd, &err) < 0)
             fail_text(w, "listen", err.message);
         return fd;
-    case VIVI_PORT_APPEND: return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     case VIVI_PORT_FIFO_IN:
     case VIVI_PORT_FIFO_OUT:
         if (mkfifo(path, 0600) < 0)
@@ -322,7 +321,7 @@ static int make_port(struct world *w, const struct vivi_port *p)
             add_stream(w, p);
         else if (strcmp(p->name, "serial.in") == 0)
             w->input_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-        return -1;
+        return p->child_fd_rw < 0 ? -1 : open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     }
     return -1;
 }
@@ -356,10 +355,12 @@ void world_spawn(struct world *w)
     size_t n = 0;
 
     for (size_t i = 0; i < w->plan.n_ports && !*w->failure; i++) {
-        int fd = make_port(w, &w->plan.ports[i]);
+        const struct vivi_port *p = &w->plan.ports[i];
+        int fd = make_port(w, p);
 
         if (fd >= 0 && n < ARRAY_SIZE(map))
-            map[n++] = (struct vivi_fd_map){fd, w->plan.ports[i].child_fd};
+            map[n++] = (struct vivi_fd_map){fd, p->kind == VIVI_PORT_LISTEN ? p->child_fd
+                                                                            : p->child_fd_rw};
     }
     if (!*w->failure)
         spawn(w, map, n);

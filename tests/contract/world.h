@@ -12,7 +12,7 @@
 #include "poll_loop.h"
 
 #define WORLD_MAX_DONE    64
-#define WORLD_MAX_STREAMS 4
+#define WORLD_MAX_STREAMS 6
 #define WORLD_WAIT_MS     120000 /* only a hang lasts that long */
 
 struct done_record {

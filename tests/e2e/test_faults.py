@@ -3,6 +3,8 @@
 import json
 import os
 import resource
+import select
+import signal
 import subprocess
 
 import pytest
@@ -113,6 +115,40 @@ def test_a_full_disk_loses_no_serial_byte_and_no_vm(root, tmp_path):
 def disk_full(path):
     s = os.statvfs(path)
     return s.f_bavail == 0
+
+
+def test_a_vmm_that_floods_its_stderr_does_not_fill_the_disk(root):
+    """The guest is silent, so nobody but the keeper is awake to see it."""
+    vm = root.fake("loud", "no-banner; no-ready; complain size=4000")
+    path = os.path.join(vm.dir, "vmm.log")
+    vm("start")
+    vm.until("64 MiB went by", lambda: os.path.exists(path) and os.stat(path).st_size > 64 << 20, deadline=60)
+    used = os.stat(path).st_blocks * 512
+    assert used < 2 << 20, f"{used} bytes on disk"
+    assert "line " in vm("logs", "--vmm", "-n", "3").out
+    vm("kill")
+
+
+def test_a_vmm_whose_stderr_nobody_reads_goes_on(root):
+    """Keeper and monitor stand still, the FIFO is full: the VMM loses words, its guest goes on."""
+    vm = root.fake("web", "ready after=1ms; complain after=50ms n=200 size=4000; print after=400ms text=alive\\n")
+    vm("start", "--wait")
+    procs = vm.processes()
+    for who in ("keeper", "monitor"):
+        kill(procs[who], signal.SIGSTOP)
+    try:
+        fifo = os.open(os.path.join(root.home, "run", vm.info()["uuid"][:8], "serial.out"), os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            assert select.select([fifo], [], [], 20)[0], "the guest printed nothing"
+        finally:
+            os.close(fifo)
+    finally:
+        for who in ("keeper", "monitor"):
+            kill(procs[who], signal.SIGCONT)
+    vm.until("its line is logged", lambda: b"alive" in vm.serial())
+    lines = vm("logs", "--vmm", "-n", "1000").out.splitlines()
+    assert lines[0].startswith("line 1.") and len(lines) < 200, "the FIFO holds less than it said"
+    vm("kill")
 
 
 def test_few_descriptors_are_a_named_error(root):

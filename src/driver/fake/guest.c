@@ -194,27 +194,41 @@ static void play_ready(struct fake_vmm *v, const struct fake_beat *b, struct fak
     print(v, both, strlen(both));
 }
 
-/* "line 17", padded with '.' to size bytes with its LF. */
+/* "line 17", padded with '.' to size bytes with its LF. Returns its length. */
+static size_t number_line(char ret[LINE_MAX_BYTES], const struct fake_beat *b, uint64_t number)
+{
+    size_t want = b->size_bytes < LINE_MAX_BYTES ? (size_t)b->size_bytes : LINE_MAX_BYTES - 1;
+    int n =
+        snprintf(ret, LINE_MAX_BYTES - 2, "%.200s %" PRIu64, b->text ? b->text : "line", number);
+
+    if (n < 0)
+        return 0;
+    if ((size_t)n + 1 < want) {
+        memset(ret + n, '.', want - 1 - (size_t)n);
+        n = (int)want - 1;
+    }
+    ret[n++] = '\n';
+    return (size_t)n;
+}
+
 static void play_line(struct fake_vmm *v, const struct fake_beat *b, struct fake_beat_state *s)
 {
     char text[LINE_MAX_BYTES];
-    size_t want = b->size_bytes < sizeof(text) ? (size_t)b->size_bytes : sizeof(text) - 1;
-    int n;
 
-    if (s->emitted >= b->count) {
-        s->done = true;
-        return;
+    if (s->emitted < b->count) {
+        print(v, text, number_line(text, b, ++v->lines));
+        s->emitted++;
     }
-    n = snprintf(text, sizeof(text) - 2, "%.200s %" PRIu64, b->text ? b->text : "line", ++v->lines);
-    if (n < 0)
-        return;
-    if ((size_t)n + 1 < want) {
-        memset(text + n, '.', want - 1 - (size_t)n);
-        n = (int)want - 1;
-    }
-    text[n++] = '\n';
-    print(v, text, (size_t)n);
-    s->emitted++;
+    s->done = s->emitted >= b->count;
+}
+
+/* Like any VMM, it loses what its stderr does not take. */
+static void play_complain(const struct fake_beat *b, struct fake_beat_state *s)
+{
+    char text[LINE_MAX_BYTES];
+
+    if (s->emitted < b->count)
+        (void)!write(STDERR_FILENO, text, number_line(text, b, ++s->emitted));
     s->done = s->emitted >= b->count;
 }
 
@@ -242,6 +256,7 @@ static void play_beat(struct fake_vmm *v, size_t i)
     case FAKE_LINE:
     case FAKE_FLOOD: play_line(v, b, s); return;
     case FAKE_FILL: play_fill(v, b, s); return;
+    case FAKE_COMPLAIN: play_complain(b, s); return;
     case FAKE_PRINT: print(v, b->text, b->text_len); break;
     case FAKE_POWEROFF: end(v, "guest-poweroff", NULL); break;
     case FAKE_PANIC: end(v, "guest-panic", b->text); break;

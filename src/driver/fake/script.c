@@ -74,6 +74,7 @@ static const struct statement statements[] = {
     {"exit", BEAT, FAKE_EXIT, WHEN | K_CODE | K_TEXT, 0},
     {"crash", BEAT, FAKE_CRASH, WHEN | K_SIGNAL, 0},
     {"event", BEAT, FAKE_EVENT, WHEN | K_TEXT, K_TEXT},
+    {"complain", BEAT, FAKE_COMPLAIN, WHEN | K_N | K_SIZE | K_TEXT, 0},
     {"hang-api", BEAT, FAKE_HANG_API, WHEN, 0},
     {"slow", RULE, FAKE_SLOW, K_VERB | K_BY, K_VERB | K_BY},
     {"fail", RULE, FAKE_FAIL, K_VERB | K_TEXT, K_VERB},

@@ -29,6 +29,7 @@ enum fake_act {
     FAKE_EXIT,
     FAKE_CRASH,
     FAKE_EVENT,
+    FAKE_COMPLAIN,
     FAKE_HANG_API
 };
 
@@ -36,7 +37,7 @@ struct fake_beat {
     enum fake_act act;
     uint64_t after_us;           /* of the guest's clock, which starts with each boot */
     uint64_t every_us;           /* LINE, READY split: between pieces */
-    uint64_t count;              /* LINE: how many per boot; FAKE_FOREVER */
+    uint64_t count;              /* LINE: how many per boot, COMPLAIN: how often; FAKE_FOREVER */
     uint64_t size_bytes;         /* LINE, FLOOD: of each line; FILL: in all */
     uint32_t boot_from, boot_to; /* boots it plays in, inclusive */
     int number;                  /* EXIT code, CRASH signal */

@@ -230,7 +230,6 @@ static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
          .child_fd_rw = -1,
          .to_driver = true},
         {.kind = VIVI_PORT_FIFO_IN, .name = "events.in", .child_fd = -1, .child_fd_rw = -1},
-        {.kind = VIVI_PORT_APPEND, .name = "vmm.log", .child_fd = 2, .child_fd_rw = -1},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
@@ -239,7 +238,7 @@ static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
         if (r < 0)
             return r;
     }
-    return 0;
+    return vivi_plan_stderr(p);
 }
 
 int qemu_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err)
