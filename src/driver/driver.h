@@ -145,9 +145,12 @@ enum vivi_event_kind {
 
 struct vivi_driver_event {
     enum vivi_event_kind kind;
-    uint64_t run;            /* late events of an older run are dropped by it */
-    uint64_t op;             /* DONE */
-    const viv_error *err;    /* DONE; borrowed for the call; NULL or code 0 = success */
+    uint64_t run;         /* late events of an older run are dropped by it */
+    uint64_t op;          /* DONE */
+    const viv_error *err; /* DONE; borrowed for the call; NULL or code 0 = success */
+    const json_t *value;  /* DONE of a slot that answers; borrowed for the call; NULL = none */
+    int fd; /* DONE of a slot that opens something: the receiver's from now on; 0 (and −1) = none,
+               as all descriptors of ours are above 2 */
     enum viv_state state;    /* STATE */
     enum vivi_reason reason; /* ENDING */
     const char *text;        /* ENDING: the VMM's words, or NULL */
@@ -229,6 +232,16 @@ struct vivi_driver_effects {
     int (*resume)(void *m, uint64_t op, viv_error *err); /* optional, together with pause */
     int (*reset)(void *m, uint64_t op,
                  viv_error *err); /* optional: hard reset inside the run; RESET, then DONE */
+
+    /*
+     * optional: opens the one byte stream to the guest's agent. DONE carries fd: a connected,
+     * non-blocking stream socket. That somebody answers there is not promised: a VMM's port accepts
+     * before its guest has opened the other end, and an agent that dies is not seen on it; the
+     * handshake decides. A second call while the first stream is open may be refused by the VMM
+     * (BUSY) or wait behind it: the caller closes its stream first. Refused with NOT_FOUND when
+     * this run was started without such a channel.
+     */
+    int (*agent_connect)(void *m, uint64_t op, viv_error *err);
 
     /* Teardown: no callback afterwards, all descriptors closed, safe after a failed start and on
      * zeroed state. Mandatory. Does not touch the VMM. */

@@ -35,6 +35,9 @@ static const struct rule rules[] = {
     {"stop", VIVI_CAP_POWER_BUTTON, STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_STOPPING),
      "only a running VM has a power button", "press the power button"},
     {"kill", VIVI_CAP_KILL, HAS_VMM, "only a VM with a VMM can be ended", "end its VMM"},
+    {"agent", VIVI_CAP_AGENT,
+     STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED) | STATE_BIT(VIV_ST_STOPPING),
+     "only a running VM has an agent", "reach an agent in the guest"},
     {"query", VIVI_CAP_STATE, HAS_VMM, "only a VM with a VMM can be asked", "tell its state"},
 };
 
@@ -47,6 +50,7 @@ const char *vivi_machine_mismatch(const struct vivi_caps *caps,
     } slots[] = {
         {VIVI_CAP_POWER_BUTTON, fx->power_button != NULL},
         {VIVI_CAP_KILL, fx->quit != NULL},
+        {VIVI_CAP_AGENT, fx->agent_connect != NULL},
         {VIVI_CAP_STATE, fx->query != NULL},
         {VIVI_CAP_RESET, fx->reset != NULL},
         {VIVI_CAP_PAUSE, fx->pause != NULL && fx->resume != NULL},
@@ -185,6 +189,11 @@ int vivi_machine_power_button(struct vivi_machine *m, uint64_t op, viv_error *er
 int vivi_machine_quit(struct vivi_machine *m, uint64_t op, viv_error *err)
 {
     return dispatch(m, "kill", m->fx->quit, op, err);
+}
+
+int vivi_machine_agent_connect(struct vivi_machine *m, uint64_t op, viv_error *err)
+{
+    return dispatch(m, "agent", m->fx->agent_connect, op, err);
 }
 
 int vivi_machine_query(struct vivi_machine *m, uint64_t op, viv_error *err)

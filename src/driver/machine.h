@@ -34,6 +34,7 @@ int vivi_machine_resume(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_reset(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_power_button(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_quit(struct vivi_machine *m, uint64_t op, viv_error *err);
+int vivi_machine_agent_connect(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_query(struct vivi_machine *m, uint64_t op, viv_error *err);
 /* The verb tests alone, without doing it: what state and capability say. verb: "pause", "resume",
  * "reset", "stop", … */

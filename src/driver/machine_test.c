@@ -214,6 +214,12 @@ static void a_row_without_slot_and_a_slot_without_row_are_found(void **state)
     fx.reset = NULL;
     assert_string_equal(vivi_machine_mismatch(&caps, &fx), "reset");
     fx = full;
+    fx.agent_connect = count;
+    assert_string_equal(vivi_machine_mismatch(&caps, &fx), "agent");
+    vivi_caps_set(&caps, VIVI_CAP_AGENT, true);
+    assert_null(vivi_machine_mismatch(&caps, &fx));
+    vivi_caps_set(&caps, VIVI_CAP_AGENT, false);
+    fx = full;
     fx.resume = NULL;
     assert_string_equal(vivi_machine_mismatch(&caps, &fx), "a mandatory slot");
     fx = full;
