@@ -14,7 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
-#include "model/config.h"
+#include "model/diff.h"
 
 #define DEFAULT_VISIBLE __attribute__((visibility("default")))
 
@@ -115,6 +115,25 @@ static int run_present(const json_t *doc, viv_error *err)
     return vivi_config_present(doc, &out, err);
 }
 
+/* The difference to a VM that has next to nothing, made there change by change. */
+static int run_diff(const json_t *doc, viv_error *err)
+{
+    json_auto_t *little = json_pack("{s:s}", "name", "web"), *from = NULL, *to = NULL;
+    cleanup_diff struct vivi_diff d = {0};
+    int r = little ? vivi_config_complete(little, &from, err) : vivi_fail_oom(err);
+
+    if (r == 0)
+        r = vivi_config_complete(doc, &to, err);
+    if (r == 0)
+        r = vivi_diff(from, to, &d, err);
+    for (size_t i = 0; r == 0 && i < d.n; i++) {
+        json_auto_t *shown = vivi_change_json(&d.items[i]);
+
+        r = shown ? vivi_change_make(from, &d.items[i], err) : vivi_fail_oom(err);
+    }
+    return r;
+}
+
 static int run_schema(const json_t *doc, viv_error *err)
 {
     json_auto_t *out = vivi_config_schema();
@@ -189,6 +208,7 @@ static void completing_and_decoding_run_out_of_memory(void **state)
     runs_out_everywhere(run_decode);
     runs_out_everywhere(run_present);
     runs_out_everywhere(run_schema);
+    runs_out_everywhere(run_diff);
 }
 
 static void a_change_that_runs_out_of_memory_changes_nothing(void **state)
