@@ -30,6 +30,12 @@ int vivi_proc_open(const struct vivi_proc_id *id, int *ret_pidfd, viv_error *err
 int vivi_proc_signal(int pidfd, int sig, viv_error *err); /* 0 also if it just ended */
 
 /*
+ * A duplicate of another process's descriptor, close-on-exec: what a holder that died had lent it.
+ * Errors: DENIED (ptrace is not allowed), NOT_FOUND (no such process or descriptor), UNSUPPORTED.
+ */
+int vivi_proc_take_fd(int pidfd, int number, int *ret_fd, viv_error *err);
+
+/*
  * Exit status of a process that was not our child. 1 known (*ret as waitpid's), 0 not yet (it must
  * have been reaped by its parent), −VIV_E_UNSUPPORTED never (Linux before 6.15).
  */

@@ -160,6 +160,19 @@ int vivi_proc_signal(int pidfd, int sig, viv_error *err)
     return 0;
 }
 
+int vivi_proc_take_fd(int pidfd, int number, int *ret_fd, viv_error *err)
+{
+    int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0); /* sets close-on-exec */
+
+    if (fd < 0)
+        return vivi_fail_errno(err, errno, "cannot take descriptor %d of another process", number);
+    fd = vivi_fd_above_stdio(fd, err);
+    if (fd < 0)
+        return fd;
+    *ret_fd = fd;
+    return 0;
+}
+
 int vivi_proc_exit_status(int pidfd, int *ret_wstatus)
 {
     struct pidfd_info_64 info = {.mask = PIDFD_INFO_EXIT_};

@@ -26,6 +26,35 @@ static pid_t make_child(int ret_fds[2])
     return pid;
 }
 
+static void a_descriptor_is_taken_from_another_process(void **state)
+{
+    int fds[2], pidfd, copy = -1, own[2];
+    pid_t pid;
+    struct vivi_proc_id id;
+    viv_error err = VIV_ERROR_INIT;
+    char byte;
+
+    (void)state;
+    assert_int_equal(vivi_pipe(own, NULL), 0);
+    pid = make_child(fds);
+    assert_int_equal(vivi_proc_identify(pid, &id, NULL), 0);
+    assert_int_equal(vivi_proc_open(&id, &pidfd, NULL), 0);
+    assert_true(vivi_proc_take_fd(pidfd, 999, &copy, &err) < 0);
+    assert_int_equal(copy, -1);
+    if (vivi_proc_take_fd(pidfd, own[1], &copy, &err) < 0)
+        assert_int_equal(err.code, VIV_E_DENIED); /* Yama or a sandbox */
+    else
+        assert_int_equal(write(copy, "x", 1), 1);
+    if (copy >= 0)
+        assert_int_equal(read(own[0], &byte, 1), 1);
+    vivi_close(&copy);
+    vivi_close(&pidfd);
+    vivi_close(&fds[1]);
+    vivi_close(&own[0]);
+    vivi_close(&own[1]);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static void a_process_is_named_by_pid_and_start_time(void **state)
 {
     struct vivi_proc_id self, again, child;
@@ -169,6 +198,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_process_is_named_by_pid_and_start_time),
+        cmocka_unit_test(a_descriptor_is_taken_from_another_process),
         cmocka_unit_test(a_zombie_is_dead),
         cmocka_unit_test(no_process_is_not_found),
         cmocka_unit_test(a_pidfd_tells_the_end_and_the_status_of_a_reaped_process),

@@ -154,8 +154,14 @@ struct vivi_driver_event {
     enum viv_state state;    /* STATE */
     enum vivi_reason reason; /* ENDING */
     const char *text;        /* ENDING: the VMM's words, or NULL */
-    uint64_t offset;         /* RESET */
+    uint64_t offset;         /* RESET; or VIVI_OFFSET_UNKNOWN */
+    uint64_t stamp;          /* RESET of a VMM that does not stop for it: which one of this run it
+                                is, growing from one to the next; 0 = told apart by offset */
 };
+
+/* The VMM does not stop at a reset, and its events share no order with serial: the new boot begins
+ * somewhere behind the last marker that was consumed. */
+#define VIVI_OFFSET_UNKNOWN UINT64_MAX
 
 /*
  * What the monitor offers a driver. Lives longer than the machine.
@@ -164,7 +170,7 @@ struct vivi_driver_event {
  * … reset. It may call slots, but neither done() nor input() nor drained(). RESET must be recorded
  * before it returns: the driver lets the guest go on right after it. A RESET whose offset is that
  * of the boot that is recorded already is the same one, told again after an adoption: it counts
- * once.
+ * once. So does one whose stamp is not greater than that of the last one recorded.
  *
  * drain: asks the keeper to move everything now in the FIFO called name ("serial.out") into its
  * log; completes by the drained slot with the log's size. Of a to_driver stream, all bytes up to
@@ -182,6 +188,8 @@ struct vivi_machine_start {
     const struct vivi_driver_host *host;
     const struct vivi_config *config; /* borrowed for the machine's life */
     const struct vivi_plan *plan;     /* as spawned; after adoption: NULL */
+    const json_t *requests;           /* of the plan, after an adoption as well, or NULL; borrowed
+                                         for the machine's life */
     const char *run_dir;              /* borrowed for the machine's life */
     uint64_t run;
     struct vivi_proc_id vmm;

@@ -98,6 +98,8 @@ static const char *port_kind_name(enum vivi_port_kind k)
     case VIVI_PORT_LISTEN: return "listen";
     case VIVI_PORT_FIFO_OUT: return "fifo-out";
     case VIVI_PORT_FIFO_IN: return "fifo-in";
+    case VIVI_PORT_PTY: return "pty";
+    case VIVI_PORT_SOCKET: return "socket";
     }
     return "?";
 }

@@ -15,7 +15,13 @@ enum vivi_port_kind {
                          child_fd, our copy closed after the spawn */
     VIVI_PORT_FIFO_OUT, /* FIFO at run_dir/name that the VMM writes; the keeper splices it into
                            vm_dir/log */
-    VIVI_PORT_FIFO_IN   /* FIFO at run_dir/name that the VMM reads; the monitor writes */
+    VIVI_PORT_FIFO_IN,  /* FIFO at run_dir/name that the VMM reads; the monitor writes */
+    VIVI_PORT_PTY,      /* raw pseudo-terminal: the VMM gets the slave as child_fd, and as
+                           child_fd_rw a duplicate of the master, which keeps the terminal alive
+                           while nobody else holds it; the keeper holds the master under name, the
+                           monitor writes to it */
+    VIVI_PORT_SOCKET    /* a socket that the VMM itself binds at run_dir/name: what an earlier run
+                           left there is removed before, and this one's afterwards */
 };
 
 struct vivi_port {
@@ -27,8 +33,8 @@ struct vivi_port {
     uint64_t log_limit_bytes; /* FIFO_OUT: the keeper punches the head so that about this much
                                  stays; 0 = no limit */
     int child_fd;             /* number in the child; −1 = the VMM opens it by path */
-    int child_fd_rw; /* FIFO: an extra O_RDWR duplicate the VMM inherits so that the stream outlives
-                        its reader; −1 = none needed */
+    int child_fd_rw; /* FIFO, PTY: an extra O_RDWR duplicate the VMM inherits so that the stream
+                        outlives its reader; −1 = none needed */
     bool to_driver;  /* FIFO_OUT: bytes of the log of this run go to the driver's input slot (driver
                         events) */
 };

@@ -8,7 +8,7 @@
  * drains its events and asks the VMM; the unfinished operation; the event; clients. Each step can
  * be done again, so it may be interrupted anywhere.
  */
-#include "monitor/monitor.h"
+#include "monitor/terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,7 +140,9 @@ static void open_stream(struct vivi_monitor *m, const json_t *j)
     s->to_driver = json_is_true(json_object_get(j, "to_driver"));
     s->limit_bytes = number_of(j, "limit");
     s->start = number_of(j, "start");
-    s->taken = s->to_driver && m->st.events_offset > s->start ? m->st.events_offset : s->start;
+    s->taken = s->start; /* the VMM's stderr is told again from the start of the run */
+    if (s->to_driver && strcmp(log, VIVI_VMM_LOG) != 0 && m->st.events_offset > s->start)
+        s->taken = m->st.events_offset;
     if (vivi_stream_open(s, m->dir.fd, &err) < 0)
         vivi_log(VIVI_LOG_ERROR, "%s", err.message);
     if (vivi_fds_get(&m->fds, name) < 0)
@@ -155,7 +157,8 @@ static bool is_ours(struct vivi_monitor *m, const char *name)
         if (strcmp(name, always[i]) == 0)
             return true;
     }
-    return vivi_stream_find(&m->streams, name) != NULL;
+    return vivi_stream_find(&m->streams, name) != NULL ||
+           (vivi_terminal_name(m) && strcmp(vivi_terminal_name(m), name) == 0);
 }
 
 /* What a former monitor lent to a child, or left of an earlier run. */
@@ -194,6 +197,8 @@ static void open_run(struct vivi_monitor *m)
     serial = vivi_stream_serial(&m->streams);
     if (serial)
         vivi_consoles_begin(&m->consoles, serial->fd, serial->size, m->input_path);
+    vivi_terminal_recover(m);
+    vivi_terminal_use(m);
 }
 
 /* ---- a run that was recorded ---- */

@@ -39,7 +39,7 @@ static void want_events(struct vivi_console *c)
 
 void vivi_consoles_init(struct vivi_consoles *all, const struct vivi_loop *loop)
 {
-    *all = (struct vivi_consoles){.loop = loop, .log_fd = -1, .fifo_fd = -1};
+    *all = (struct vivi_consoles){.loop = loop, .log_fd = -1, .terminal_fd = -1, .fifo_fd = -1};
 }
 
 static void close_fifo(struct vivi_consoles *all)
@@ -57,6 +57,12 @@ void vivi_consoles_begin(struct vivi_consoles *all, int log_fd, uint64_t log_siz
     all->log_fd = log_fd;
     all->log_size = log_size;
     all->fifo = fifo;
+    all->terminal_fd = -1;
+}
+
+void vivi_consoles_terminal(struct vivi_consoles *all, int fd)
+{
+    all->terminal_fd = fd;
 }
 
 /* ---- output ---- */
@@ -174,16 +180,19 @@ static void on_fifo(void *arg, unsigned events)
     flush_input(arg);
 }
 
-/* Opened anew by path: a description of our own, so making it non-blocking touches no VMM. */
+/* A FIFO is opened anew by path: a description of our own, so making it non-blocking touches no
+ * VMM. Nobody reads or writes through a VMM's duplicate of a terminal's master. */
 static int open_fifo(struct vivi_consoles *all)
 {
     if (all->fifo_fd >= 0)
         return 0;
-    if (!all->fifo)
+    if (!all->fifo && all->terminal_fd < 0)
         return -1;
-    all->fifo_fd = open(all->fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    all->fifo_fd = all->fifo ? open(all->fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW)
+                             : fcntl(all->terminal_fd, F_DUPFD_CLOEXEC, 3);
     if (all->fifo_fd < 0) {
-        vivi_log(VIVI_LOG_WARN, "console: input is lost: %s: %s", all->fifo, strerror(errno));
+        vivi_log(VIVI_LOG_WARN, "console: input is lost: %s: %s",
+                 all->fifo ? all->fifo : "terminal", strerror(errno));
         return -1;
     }
     if (all->loop->watch(all->loop->ctx, all->fifo_fd, 0, on_fifo, all, &all->fifo_watch, NULL) < 0)

@@ -28,6 +28,7 @@ struct vivi_consoles {
     int log_fd;        /* borrowed; −1: no run */
     uint64_t log_size; /* as last told */
     const char *fifo;  /* borrowed absolute path of the input FIFO; NULL: none */
+    int terminal_fd;   /* borrowed master of the pseudo-terminal that takes input; −1: none */
     int fifo_fd;       /* owned; opened when there is something to write */
     struct vivi_watch *fifo_watch;
     char input[VIVI_CONSOLE_INPUT]; /* of the writer, not taken by the VMM yet */
@@ -41,6 +42,8 @@ void vivi_consoles_init(struct vivi_consoles *all, const struct vivi_loop *loop)
 /* A run begins: where its output is and its input goes (both borrowed until _end). */
 void vivi_consoles_begin(struct vivi_consoles *all, int log_fd, uint64_t log_size,
                          const char *fifo);
+/* After _begin: input goes to this master of a pseudo-terminal (borrowed until _end). */
+void vivi_consoles_terminal(struct vivi_consoles *all, int fd);
 /* The log has grown. */
 void vivi_consoles_grew(struct vivi_consoles *all, uint64_t size);
 /* The run has ended: everybody gets what is left, as far as it takes it, and end of file. */

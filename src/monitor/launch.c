@@ -6,10 +6,10 @@
  * name, named in the spawn's map, and dropped once the child has them, because a listening socket
  * that we kept would go on accepting connections for a dead VMM. The FIFOs of logs stay in the
  * keeper's table for the whole run, and a duplicate with us, so that whoever of the two survives
- * can hand them on. Files of an earlier run are removed first: nobody who still had one open may
- * write into this run.
+ * can hand them on; so does the master of a pseudo-terminal. Files of an earlier run are removed
+ * first: nobody who still had one open may write into this run.
  */
-#include "monitor/monitor.h"
+#include "monitor/terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/pty.h"
 
 #define MAP_MAX (3 * 16)
 
@@ -140,12 +141,49 @@ static int apply_fifo(struct apply *a, const struct vivi_port *p, viv_error *err
     return r;
 }
 
+/* The master stays with the keeper and with us for the whole run: console input goes there. */
+static int apply_pty(struct apply *a, const struct vivi_port *p, viv_error *err)
+{
+    struct vivi_fd_entry e = {.fd = -1};
+    int slave = -1, copy = -1, r = vivi_pty_open(&e.fd, &slave, err);
+
+    if (r < 0)
+        return r;
+    (void)snprintf(e.name, sizeof(e.name), "%s", p->name);
+    r = vivi_keeper_hold(&a->m->keeper, p->name, e.fd, err);
+    if (r >= 0 && p->child_fd_rw >= 0) {
+        copy = fcntl(e.fd, F_DUPFD_CLOEXEC, 3);
+        r = copy < 0 ? vivi_fail_errno(err, errno, "cannot duplicate a descriptor")
+                     : lend(a, &(struct loan){p->name, ".rw", copy, p->child_fd_rw}, err);
+    }
+    if (r >= 0)
+        r = lend(a, &(struct loan){p->name, ".vmm", take_fd(&slave), p->child_fd}, err);
+    vivi_close(&slave);
+    if (r < 0) {
+        vivi_close(&e.fd);
+        return r;
+    }
+    return vivi_fds_put(&a->m->fds, &e, err);
+}
+
+static int apply_socket(const struct apply *a, const struct vivi_port *p, viv_error *err)
+{
+    char path[512];
+    int r = path_of(a->m, p->name, path, err);
+
+    if (r >= 0 && unlink(path) < 0 && errno != ENOENT)
+        return vivi_fail_errno(err, errno, "cannot remove %s", path);
+    return r;
+}
+
 static int apply_port(struct apply *a, const struct vivi_port *p, viv_error *err)
 {
     switch (p->kind) {
     case VIVI_PORT_LISTEN: return apply_listen(a, p, err);
     case VIVI_PORT_FIFO_OUT:
     case VIVI_PORT_FIFO_IN: return apply_fifo(a, p, err);
+    case VIVI_PORT_PTY: return apply_pty(a, p, err);
+    case VIVI_PORT_SOCKET: return apply_socket(a, p, err);
     }
     return 0;
 }
@@ -237,6 +275,7 @@ void vivi_launch_clean(struct vivi_monitor *m)
         if (name && path_of(m, name, path, NULL) == 0)
             (void)unlink(path);
     }
+    vivi_terminal_drop(m);
     vivi_plan_done(&m->plan);
     free(m->input_path);
     m->input_path = NULL;

@@ -164,7 +164,7 @@ static size_t give_input(void *ctx, const char *name, const char *data, size_t l
     return m->machine.fx->input(m->machine.priv, name, data, len);
 }
 
-static void pump(struct vivi_monitor *m, struct vivi_stream *s)
+static void pump_stream(struct vivi_monitor *m, struct vivi_stream *s)
 {
     const struct vivi_stream_sink sink = {give_input, m};
     viv_error err = VIV_ERROR_INIT;
@@ -178,9 +178,22 @@ static void pump(struct vivi_monitor *m, struct vivi_stream *s)
         vivi_log(VIVI_LOG_ERROR, "%s: %s", s->log, err.message);
     if (skipped)
         vivi_log(VIVI_LOG_ERROR, "%s: a message of more than %u bytes", s->log, VIVI_INPUT_MAX);
-    m->st.events_offset = s->taken;
+    if (strcmp(s->log, VIVI_VMM_LOG) != 0)
+        m->st.events_offset = s->taken;
     if (m->state_writes != writes) /* what was handled is recorded: so must be how far */
         vivi_record_state(m);
+}
+
+/* What the VMM complained about comes before the event that follows from it. */
+static void pump(struct vivi_monitor *m, struct vivi_stream *s)
+{
+    struct vivi_stream *words = vivi_stream_of_log(&m->streams, VIVI_VMM_LOG);
+
+    if (words && words != s && words->to_driver && s->to_driver) {
+        vivi_stream_refresh(words);
+        pump_stream(m, words);
+    }
+    pump_stream(m, s);
 }
 
 static void pump_all(struct vivi_monitor *m)
@@ -271,12 +284,14 @@ void vivi_life_start_deadline(struct vivi_monitor *m, uint64_t after_ms)
 
 static int give_to_driver(struct vivi_monitor *m, bool adopt, viv_error *err)
 {
-    struct vivi_machine_start s = {.host = &m->host,
-                                   .config = &m->config,
-                                   .plan = m->plan.exe ? &m->plan : NULL,
-                                   .run_dir = m->dir.run_dir,
-                                   .run = m->st.run,
-                                   .vmm = m->st.vmm};
+    struct vivi_machine_start s = {
+        .host = &m->host,
+        .config = &m->config,
+        .plan = m->plan.exe ? &m->plan : NULL,
+        .requests = json_object_get(json_object_get(m->running, "plan"), "requests"),
+        .run_dir = m->dir.run_dir,
+        .run = m->st.run,
+        .vmm = m->st.vmm};
     int r = vivi_machine_init(&m->machine, m->machine.driver, m->machine.fx, &m->machine.caps, err);
 
     if (r < 0)
@@ -343,8 +358,12 @@ static void on_grew(void *ctx, const char *name, uint64_t size)
         return;
     if (size > s->size)
         s->size = size;
-    if (strcmp(s->log, VIVI_SERIAL_LOG) == 0)
+    if (strcmp(s->log, VIVI_SERIAL_LOG) == 0) {
+        /* A reset that was told before this output must not be seen after its marker. */
+        if (!m->ready.found)
+            pump_all(m);
         on_serial(m, false);
+    }
     pump(m, s);
 }
 
@@ -477,15 +496,27 @@ static void on_state(struct vivi_monitor *m, enum viv_state state)
     vivi_waits_check(m);
 }
 
-/* Recorded before it returns: the guest goes on right after. */
-static void on_reset(struct vivi_monitor *m, uint64_t offset)
+/* Where the marker of a boot with unknown beginning is looked for: behind the last one consumed. */
+static uint64_t search_from(struct vivi_monitor *m)
 {
+    const struct vivi_stream *serial = vivi_stream_serial(&m->streams);
+
+    if (m->config.ready_by == VIVI_READY_NONE)
+        return serial ? serial->size : m->st.boot_offset;
+    return vivi_ready_offset(&m->ready);
+}
+
+/* Recorded before it returns: the guest goes on right after. */
+static void on_reset(struct vivi_monitor *m, const struct vivi_driver_event *e)
+{
+    uint64_t offset = e->offset == VIVI_OFFSET_UNKNOWN ? search_from(m) : e->offset;
     json_t *more;
 
-    if (offset == m->st.boot_offset)
+    if (e->stamp ? e->stamp <= m->st.reset_stamp : e->offset == m->st.boot_offset)
         return; /* the one that is recorded already, told again after an adoption */
     m->st.boot++;
     m->st.boot_offset = offset;
+    m->st.reset_stamp = e->stamp;
     m->st.ready = false;
     m->st.ready_proof[0] = m->st.ip[0] = '\0';
     m->st.ready_at_ms = m->st.ready_after_ms = 0;
@@ -509,7 +540,7 @@ void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
     switch (e->kind) {
     case VIVI_EV_DONE: on_done(m, e); break;
     case VIVI_EV_STATE: on_state(m, e->state); break;
-    case VIVI_EV_RESET: on_reset(m, e->offset); break;
+    case VIVI_EV_RESET: on_reset(m, e); break;
     case VIVI_EV_ENDING:
         if (m->ending != VIVI_REASON_NONE)
             break;

@@ -125,6 +125,28 @@ static void a_reset_clears_ready_and_begins_a_boot_at_its_offset(void **state)
     assert_string_equal(rig_events(r), "reboot ready");
 }
 
+/* The new boot's marker may be in the log before its reset is told. */
+static void a_reset_without_a_place_is_told_by_its_stamp(void **state)
+{
+    struct rig *r = *state;
+
+    start(r);
+    rig_serial(r, "VMRS_READY 192.0.2.7\nbye\nVMRS_READY 192.0.2.8\n");
+    assert_string_equal(rig_state(r).ip, "192.0.2.7");
+    (void)rig_events(r);
+    rig_tell_reset(5000);
+    rig_tell_reset(5000); /* told again: the same one */
+    assert_int_equal(rig_state(r).boot, 2);
+    assert_int_equal(rig_state(r).boot_offset, strlen("VMRS_READY 192.0.2.7\n"));
+    rig_serial(r, "x\n");
+    assert_string_equal(rig_state(r).ip, "192.0.2.8");
+    rig_tell_reset(5001); /* not ready in between: the next one counts all the same */
+    rig_tell_reset(5002);
+    assert_int_equal(rig_state(r).boot, 4);
+    assert_false(rig_state(r).ready);
+    assert_string_equal(rig_events(r), "reboot ready reboot reboot");
+}
+
 static void a_vmm_that_ends_at_once_is_told_with_its_last_words(void **state)
 {
     struct rig *r = *state;
@@ -474,6 +496,7 @@ int main(void)
         T(a_marker_before_the_driver_says_running_is_kept_until_then),
         T(an_earlier_runs_marker_counts_for_nothing),
         T(a_reset_clears_ready_and_begins_a_boot_at_its_offset),
+        T(a_reset_without_a_place_is_told_by_its_stamp),
         T(a_vmm_that_ends_at_once_is_told_with_its_last_words),
         T(a_vmm_that_says_no_is_killed_and_its_words_are_the_answer),
         T(a_vmm_that_hangs_up_and_stays_is_killed_after_a_moment),

@@ -3,7 +3,7 @@
  * running.json, events. A write that fails is told once, kept in memory and tried again by a timer
  * with back-off; nothing here ever stops the VM.
  */
-#include "monitor/monitor.h"
+#include "monitor/terminal.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -238,6 +238,7 @@ int vivi_record_running_new(struct vivi_monitor *m, viv_error *err)
     (void)json_object_set_new(doc, "streams", streams_json(m));
     (void)json_object_set_new(doc, "ports", ports_json(m));
     (void)json_object_set_new(doc, "input", vivi_json_str(input_port(m)));
+    (void)json_object_set_new(doc, "terminal", vivi_terminal_json(&m->plan));
     (void)json_object_set_new(doc, "boots", boots);
     json_decref(m->running);
     m->running = doc;

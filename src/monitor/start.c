@@ -1,7 +1,7 @@
 /*
  * A start: first everything that can be refused (nothing is changed), then everything that happens.
  */
-#include "monitor/monitor.h"
+#include "monitor/terminal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -159,7 +159,7 @@ static void new_run(struct vivi_monitor *m, const struct vivi_start_how *how)
     s->started_at_ms = vivi_wall_ms();
     s->remove_when_ended = s->remove_when_ended || how->remove_when_ended;
     s->vmm = (struct vivi_proc_id){0};
-    s->events_offset = 0;
+    s->events_offset = s->reset_stamp = 0;
     (void)snprintf(s->host_boot_id, sizeof(s->host_boot_id), "%s", m->now.boot_id);
     s->pid_ns = m->now.pid_ns;
     m->stage = VIVI_STAGE_SPAWNING;
@@ -209,6 +209,7 @@ void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
     if (r >= 0) {
         begin_reading(m);
         r = vivi_launch_apply(m, &err);
+        vivi_terminal_use(m);
     }
     if (r < 0 && m->keeper.dead)
         return; /* its successor's monitor finds this start unfinished and makes it */

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/pty.h"
 
 struct bench {
     char dir[64];
@@ -372,6 +373,29 @@ static void input_that_the_vmm_does_not_take_holds_its_writer_back(void **state)
     rig_loop_settle(&b->loop);
 }
 
+static void input_goes_to_a_terminal_where_there_is_one(void **state)
+{
+    struct bench *b = *state;
+    int master, slave, w;
+    char got[8] = "";
+
+    assert_int_equal(vivi_pty_open(&master, &slave, NULL), 0);
+    assert_int_equal(vivi_fd_nonblock(slave, true, NULL), 0);
+    begin_run(b, NULL);
+    vivi_consoles_terminal(&b->consoles, master);
+    w = add(b, false, false, true);
+    assert_int_equal(write(w, "ls\r\3", 4), 4);
+    rig_loop_settle(&b->loop);
+    assert_int_equal(read(slave, got, sizeof(got)), 4);
+    assert_memory_equal(got, "ls\r\3", 4);
+    vivi_close(&w);
+    rig_loop_settle(&b->loop);
+    vivi_consoles_end(&b->consoles);
+    assert_true(fcntl(master, F_GETFD) >= 0); /* it was lent */
+    vivi_close(&master);
+    vivi_close(&slave);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, open_bench, close_bench)
 
 int main(void)
@@ -390,6 +414,7 @@ int main(void)
         T(stealing_moves_the_pen_and_tells_who_had_it),
         T(a_client_that_does_not_read_loses_with_a_notice_and_holds_nobody_up),
         T(input_that_the_vmm_does_not_take_holds_its_writer_back),
+        T(input_goes_to_a_terminal_where_there_is_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -66,6 +66,8 @@ struct rig_driver {
 extern const struct vivi_driver rig_driver_table;
 extern struct rig_driver rig_driver; /* one at a time; rig_open makes it anew */
 void rig_tell(enum vivi_event_kind kind, uint64_t value, const char *text);
+/* A reset of a VMM that does not stop for it. */
+void rig_tell_reset(uint64_t stamp);
 void rig_done(uint64_t op, const char *error);
 
 /* ---- all of it ---- */

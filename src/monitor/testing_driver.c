@@ -25,6 +25,12 @@ void rig_tell(enum vivi_event_kind kind, uint64_t value, const char *text)
     emit(e);
 }
 
+void rig_tell_reset(uint64_t stamp)
+{
+    emit((struct vivi_driver_event){
+        .kind = VIVI_EV_RESET, .offset = VIVI_OFFSET_UNKNOWN, .stamp = stamp});
+}
+
 void rig_done(uint64_t op, const char *error)
 {
     viv_error err = VIV_ERROR_INIT;

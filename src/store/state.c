@@ -52,6 +52,7 @@ const struct vivi_state_field vivi_state_fields[] = {
     FIELD("boot_offset", VIVI_SF_U64, boot_offset),
     FIELD("scan_offset", VIVI_SF_U64, scan_offset),
     FIELD("events_offset", VIVI_SF_U64, events_offset),
+    FIELD("reset_stamp", VIVI_SF_U64, reset_stamp),
     FIELD("backoff_ms", VIVI_SF_I64, backoff_ms),
     FIELD("monitor_version", VIVI_SF_STR, monitor_version),
     FIELD("config_stamp", VIVI_SF_STR, config_stamp),

@@ -34,7 +34,7 @@ static void longest(struct vivi_state *s)
     fill(s->host_boot_id, sizeof(s->host_boot_id), 'b');
     s->pid_ns = 4294967295;
     s->keeper = s->monitor = s->vmm = (struct vivi_proc_id){4194304, 99999999999};
-    s->boot_offset = s->scan_offset = s->events_offset = (uint64_t)1 << 40;
+    s->boot_offset = s->scan_offset = s->events_offset = s->reset_stamp = (uint64_t)1 << 40;
     fill(s->config_stamp, 30, 'c');
 }
 

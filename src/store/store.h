@@ -145,11 +145,12 @@ struct vivi_state {
     uint64_t boot_offset;                     /* size of serial.log where the current boot begins */
     uint64_t scan_offset;                     /* the matcher's position; rescanning is harmless */
     uint64_t events_offset;                   /* driver event stream consumed so far */
-    int64_t backoff_ms;                       /* the next restart's delay */
-    char monitor_version[16];                 /* filled when a monitor writes its own record */
-    char config_stamp[48]; /* vivi_config_stamp of a config.json known to be good, or "" */
-    uint32_t schema;       /* as read; > VIVI_SCHEMA: read-only */
-    json_t *extra;         /* unknown fields, kept; owned; NULL = none */
+    uint64_t reset_stamp;     /* of the run's last reset, where a driver tells one */
+    int64_t backoff_ms;       /* the next restart's delay */
+    char monitor_version[16]; /* filled when a monitor writes its own record */
+    char config_stamp[48];    /* vivi_config_stamp of a config.json known to be good, or "" */
+    uint32_t schema;          /* as read; > VIVI_SCHEMA: read-only */
+    json_t *extra;            /* unknown fields, kept; owned; NULL = none */
 };
 void vivi_state_init(struct vivi_state *s);
 void vivi_state_done(struct vivi_state *s);

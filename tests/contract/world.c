@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/pty.h"
 #include "base/spawn.h"
 
 #define UUID  "6f1f2e0c-8a53-4f0e-9d4b-0c1d2e3f4a5b"
@@ -32,6 +33,14 @@ static void fail_text(struct world *w, const char *what, const char *why)
 {
     if (!*w->failure)
         (void)snprintf(w->failure, sizeof(w->failure), "%.200s: %.280s", what, why);
+}
+
+static struct stream *serial_stream(struct world *w)
+{
+    for (size_t i = 0; i < w->n_streams; i++)
+        if (strcmp(w->streams[i].name, "serial.out") == 0)
+            return &w->streams[i];
+    return NULL;
 }
 
 /* ---- keeper's part: FIFO → log ---- */
@@ -148,6 +157,38 @@ static void record_done(struct world *w, const struct vivi_driver_event *e)
     (void)snprintf(r->message, sizeof(r->message), "%s", e->err ? e->err->message : "");
 }
 
+/* As a monitor does: where a boot begins that its VMM did not stop for. */
+static uint64_t behind_the_marker(struct world *w)
+{
+    struct stream *s = serial_stream(w);
+    size_t len = s && s->size > w->boot_offset ? (size_t)(s->size - w->boot_offset) : 0;
+    char *data = malloc(len + 1), *at, *lf;
+    uint64_t end = w->boot_offset;
+
+    if (data && len > 0 && pread(s->log_fd, data, len, (off_t)w->boot_offset) == (ssize_t)len) {
+        data[len] = '\0';
+        at = memmem(data, len, "VMRS_READY ", 11);
+        lf = at ? memchr(at, '\n', len - (size_t)(at - data)) : NULL;
+        if (lf)
+            end += (uint64_t)(lf + 1 - data);
+    }
+    free(data);
+    return end;
+}
+
+static void record_reset(struct world *w, const struct vivi_driver_event *e)
+{
+    bool same = e->stamp ? e->stamp <= w->reset_stamp : e->offset == w->boot_offset;
+
+    w->n_reset++;
+    if (same)
+        return;
+    w->boot++;
+    w->boot_offset = e->offset == VIVI_OFFSET_UNKNOWN ? behind_the_marker(w) : e->offset;
+    w->reset_stamp = e->stamp;
+    w->gated = e->offset != VIVI_OFFSET_UNKNOWN;
+}
+
 static void host_event(void *ctx, const struct vivi_driver_event *e)
 {
     struct world *w = ctx;
@@ -166,13 +207,7 @@ static void host_event(void *ctx, const struct vivi_driver_event *e)
         w->n_ending++;
         w->reason = e->reason;
         return;
-    case VIVI_EV_RESET:
-        w->n_reset++;
-        if (e->offset != w->boot_offset) {
-            w->boot++;
-            w->boot_offset = e->offset;
-        }
-        return;
+    case VIVI_EV_RESET: record_reset(w, e); return;
     }
 }
 
@@ -190,6 +225,7 @@ static void new_machine(struct world *w)
     w->begun = (struct vivi_machine_start){.host = &w->host,
                                            .config = &w->config,
                                            .plan = &w->plan,
+                                           .requests = w->plan.requests,
                                            .run_dir = w->run_dir,
                                            .run = 7,
                                            .vmm = w->vmm};
@@ -300,8 +336,37 @@ static void add_stream(struct world *w, const struct vivi_port *p)
         fail_text(w, "cannot open a stream", p->name);
 }
 
-/* Makes one port; a descriptor that the child gets is returned, −1 = none. */
-static int make_port(struct world *w, const struct vivi_port *p)
+/* The child's descriptors; ours are closed once it has them. */
+struct lent {
+    struct vivi_fd_map map[16];
+    size_t n;
+};
+
+static void lend(struct lent *l, int fd, int child_fd)
+{
+    if (child_fd < 0 || fd < 0 || l->n == ARRAY_SIZE(l->map))
+        vivi_close(&fd);
+    else
+        l->map[l->n++] = (struct vivi_fd_map){fd, child_fd};
+}
+
+static void make_fifo(struct world *w, const struct vivi_port *p, const char *path, struct lent *l)
+{
+    bool out = p->kind == VIVI_PORT_FIFO_OUT;
+
+    if (mkfifo(path, 0600) < 0)
+        fail_text(w, "mkfifo", strerror(errno));
+    if (out)
+        add_stream(w, p);
+    else if (strcmp(p->name, "serial.in") == 0)
+        w->input_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (p->child_fd_rw >= 0)
+        lend(l, open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC), p->child_fd_rw);
+    if (p->child_fd >= 0)
+        lend(l, open(path, (out ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_CLOEXEC), p->child_fd);
+}
+
+static void make_port(struct world *w, const struct vivi_port *p, struct lent *l)
 {
     char path[160];
     viv_error err = VIV_ERROR_INIT;
@@ -312,18 +377,18 @@ static int make_port(struct world *w, const struct vivi_port *p)
     case VIVI_PORT_LISTEN:
         if (vivi_unix_listen(path, 8, &fd, &err) < 0)
             fail_text(w, "listen", err.message);
-        return fd;
+        lend(l, fd, p->child_fd);
+        return;
     case VIVI_PORT_FIFO_IN:
-    case VIVI_PORT_FIFO_OUT:
-        if (mkfifo(path, 0600) < 0)
-            fail_text(w, "mkfifo", strerror(errno));
-        if (p->kind == VIVI_PORT_FIFO_OUT)
-            add_stream(w, p);
-        else if (strcmp(p->name, "serial.in") == 0)
-            w->input_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-        return p->child_fd_rw < 0 ? -1 : open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    case VIVI_PORT_FIFO_OUT: make_fifo(w, p, path, l); return;
+    case VIVI_PORT_PTY:
+        if (vivi_pty_open(&w->input_fd, &fd, &err) < 0)
+            fail_text(w, "terminal", err.message);
+        lend(l, fd, p->child_fd);
+        lend(l, fcntl(w->input_fd, F_DUPFD_CLOEXEC, 3), p->child_fd_rw);
+        return;
+    case VIVI_PORT_SOCKET: (void)unlink(path); return;
     }
-    return -1;
 }
 
 static void spawn(struct world *w, const struct vivi_fd_map *map, size_t n_map)
@@ -351,21 +416,14 @@ static void spawn(struct world *w, const struct vivi_fd_map *map, size_t n_map)
 
 void world_spawn(struct world *w)
 {
-    struct vivi_fd_map map[8] = {{0}};
-    size_t n = 0;
+    struct lent l = {.n = 0};
 
-    for (size_t i = 0; i < w->plan.n_ports && !*w->failure; i++) {
-        const struct vivi_port *p = &w->plan.ports[i];
-        int fd = make_port(w, p);
-
-        if (fd >= 0 && n < ARRAY_SIZE(map))
-            map[n++] = (struct vivi_fd_map){fd, p->kind == VIVI_PORT_LISTEN ? p->child_fd
-                                                                            : p->child_fd_rw};
-    }
+    for (size_t i = 0; i < w->plan.n_ports && !*w->failure; i++)
+        make_port(w, &w->plan.ports[i], &l);
     if (!*w->failure)
-        spawn(w, map, n);
-    for (size_t i = 0; i < n; i++)
-        vivi_close(&map[i].fd);
+        spawn(w, l.map, l.n);
+    for (size_t i = 0; i < l.n; i++)
+        vivi_close(&l.map[i].fd);
 }
 
 void world_start(struct world *w)
@@ -554,24 +612,25 @@ void world_type(struct world *w, const char *keys)
         fail_text(w, "cannot type", keys);
 }
 
-uint64_t world_serial_size(const struct world *w)
+uint64_t world_serial_size(struct world *w)
 {
-    for (size_t i = 0; i < w->n_streams; i++)
-        if (strcmp(w->streams[i].name, "serial.out") == 0)
-            return w->streams[i].size;
-    return 0;
+    struct stream *s = serial_stream(w);
+
+    return s ? s->size : 0;
+}
+
+bool world_boot_began_at(const struct world *w, uint64_t size)
+{
+    return w->gated ? w->boot_offset == size : w->boot_offset <= size;
 }
 
 bool world_logged(struct world *w, const char *text, uint64_t offset)
 {
-    struct stream *s = NULL;
+    struct stream *s = serial_stream(w);
     size_t len;
     char *data;
     bool found;
 
-    for (size_t i = 0; i < w->n_streams; i++)
-        if (strcmp(w->streams[i].name, "serial.out") == 0)
-            s = &w->streams[i];
     if (!s || s->size <= offset)
         return false;
     len = (size_t)(s->size - offset);

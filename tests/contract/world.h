@@ -72,7 +72,8 @@ struct world {
     bool obeys; /* the guest obeys keys */
     bool wrong_run, inside_slot;
     /* what a monitor would have recorded */
-    uint64_t boot, boot_offset;
+    uint64_t boot, boot_offset, reset_stamp;
+    bool gated; /* the VMM stopped for the last reset */
 };
 
 /* script: the fake's; QEMU runs the tiny guest. NULL: the default of each. */
@@ -100,7 +101,10 @@ void world_type(struct world *w, const char *keys);
 /* Whether the serial log holds text at or after offset. */
 bool world_logged(struct world *w, const char *text, uint64_t offset);
 const struct done_record *world_result(const struct world *w, uint64_t op); /* NULL: not yet */
-uint64_t world_serial_size(const struct world *w);
+uint64_t world_serial_size(struct world *w);
+/* Whether the current boot began when the log had that size; where the VMM does not stop for a
+ * reset, that it did not begin later. */
+bool world_boot_began_at(const struct world *w, uint64_t size);
 void world_kill(struct world *w, int sig);
 
 /* Runs the loop until cond or the deadline; records a failure with what. */
