@@ -201,8 +201,13 @@ int vivi_mkdir_path(const char *path, mode_t mode, viv_error *err)
         if (kept != '/' && kept != '\0')
             continue;
         *p = '\0';
-        if (mkdir(part, mode) < 0 && errno != EEXIST && stat(part, &st) < 0)
-            return vivi_fail_errno(err, errno, "%s", part);
+        if (mkdir(part, mode) < 0) {
+            int e = errno;
+
+            /* It may be there where nothing can be made: a read-only file system, another owner. */
+            if (e != EEXIST && stat(part, &st) < 0)
+                return vivi_fail_errno(err, e, "%s", part);
+        }
         *p = kept;
     }
     if (stat(path, &st) < 0)

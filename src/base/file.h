@@ -54,5 +54,10 @@ int vivi_remove_tree_at(int dir_fd, const char *name, viv_error *err);
  * where the file system cannot.
  */
 int vivi_punch_head(int fd, uint64_t end_bytes, viv_error *err);
+/*
+ * Takes disk space for [from, from + bytes) beforehand, so that writing there cannot meet a full
+ * disk. The file's size stays. UNSUPPORTED where the file system cannot; IO with errno ENOSPC.
+ */
+int vivi_reserve(int fd, uint64_t from, uint64_t bytes, viv_error *err);
 /* First byte that holds data; the size when all is hole. Moves the file position. */
 int vivi_data_start(int fd, uint64_t *ret_offset, viv_error *err);

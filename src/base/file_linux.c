@@ -59,6 +59,14 @@ int vivi_punch_head(int fd, uint64_t end_bytes, viv_error *err)
     return 0;
 }
 
+int vivi_reserve(int fd, uint64_t from, uint64_t bytes, viv_error *err)
+{
+    while (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)bytes) < 0)
+        if (errno != EINTR)
+            return vivi_fail_errno(err, errno, "cannot reserve disk space");
+    return 0;
+}
+
 int vivi_data_start(int fd, uint64_t *ret_offset, viv_error *err)
 {
     off_t at = lseek(fd, 0, SEEK_DATA);

@@ -288,6 +288,24 @@ static void a_punched_head_frees_space_and_moves_no_offset(void **state)
     assert_int_equal(start, 65536);
 }
 
+static void space_is_taken_beforehand_and_the_size_stays(void **state)
+{
+    struct test_dir *d = *state;
+    cleanup_close int fd = openat(d->fd, "ahead", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    viv_error err = VIV_ERROR_INIT;
+    struct stat st;
+
+    assert_true(fd >= 0);
+    if (vivi_reserve(fd, 100, 65536, &err) < 0 && err.sys_errno == EOPNOTSUPP) {
+        (void)printf("# needs a file system that reserves\n");
+        skip();
+    }
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    assert_true(st.st_blocks >= 65536 / 512);
+    assert_true(vivi_reserve(fd, 0, UINT64_C(1) << 62, &err) < 0);
+}
+
 static void a_pipe_has_no_data_start(void **state)
 {
     uint64_t start = 7;
@@ -324,6 +342,7 @@ int main(void)
         test_in_dir(a_tree_is_removed_without_following_links),
         test_in_dir(a_tree_deeper_than_any_of_ours_is_an_error_not_a_crash),
         test_in_dir(a_punched_head_frees_space_and_moves_no_offset),
+        test_in_dir(space_is_taken_beforehand_and_the_size_stays),
         cmocka_unit_test(a_pipe_has_no_data_start),
     };
 

@@ -143,7 +143,7 @@ static void open_stream(struct vivi_monitor *m, const json_t *j)
     s->taken = s->start; /* the VMM's stderr is told again from the start of the run */
     if (s->to_driver && strcmp(log, VIVI_VMM_LOG) != 0 && m->st.events_offset > s->start)
         s->taken = m->st.events_offset;
-    if (vivi_stream_open(s, m->dir.fd, &err) < 0)
+    if (vivi_stream_open(s, m->dir.fd, &err) < 0 || vivi_stream_reserve(s, &err) < 0)
         vivi_log(VIVI_LOG_ERROR, "%s", err.message);
     if (vivi_fds_get(&m->fds, name) < 0)
         log_again(m, s);

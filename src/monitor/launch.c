@@ -230,6 +230,9 @@ int vivi_launch_streams(struct vivi_monitor *m, viv_error *err)
         if (r < 0)
             return r;
         s->start = s->taken = s->size;
+        r = vivi_stream_reserve(s, err);
+        if (r < 0)
+            return r;
     }
     return 0;
 }

@@ -180,7 +180,8 @@ static void pump_stream(struct vivi_monitor *m, struct vivi_stream *s)
         vivi_log(VIVI_LOG_ERROR, "%s: a message of more than %u bytes", s->log, VIVI_INPUT_MAX);
     if (strcmp(s->log, VIVI_VMM_LOG) != 0)
         m->st.events_offset = s->taken;
-    if (m->state_writes != writes) /* what was handled is recorded: so must be how far */
+    (void)vivi_stream_reserve(s, NULL); /* the disk is full: what is still reserved must do */
+    if (m->state_writes != writes)      /* what was handled is recorded: so must be how far */
         vivi_record_state(m);
 }
 

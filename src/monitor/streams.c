@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 #define FIRST_WINDOW 16384u
 #define TAIL_BYTES   4096
 
@@ -72,13 +74,33 @@ uint64_t vivi_log_size(int vm_fd, const char *log)
 
 int vivi_stream_open(struct vivi_stream *s, int vm_fd, viv_error *err)
 {
-    int fd = openat(vm_fd, s->log, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int mode = s->to_driver ? O_RDWR : O_RDONLY;
+    int fd = openat(vm_fd, s->log, mode | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     if (fd < 0)
         return vivi_fail_errno(err, errno, "cannot open %s", s->log);
     vivi_close(&s->fd);
     s->fd = fd;
     vivi_stream_refresh(s);
+    return 0;
+}
+
+int vivi_stream_reserve(struct vivi_stream *s, viv_error *err)
+{
+    viv_error why = VIV_ERROR_INIT;
+    int r;
+
+    if (!s->to_driver || s->fd < 0 || s->reserved >= s->size + VIVI_RESERVE_BYTES / 2)
+        return 0;
+    r = vivi_reserve(s->fd, s->size, VIVI_RESERVE_BYTES, &why);
+    if (r < 0 && why.sys_errno == ENOSPC && vivi_punch_head(s->fd, s->taken, NULL) == 0)
+        r = vivi_reserve(s->fd, s->size, VIVI_RESERVE_BYTES, &why);
+    if (r < 0 && why.sys_errno != EOPNOTSUPP && why.sys_errno != ENOSYS) {
+        if (err)
+            *err = why;
+        return vivi_wrap(err, r, "%s", s->log);
+    }
+    s->reserved = s->size + VIVI_RESERVE_BYTES;
     return 0;
 }
 

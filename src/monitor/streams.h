@@ -7,19 +7,21 @@
 #include "base/error.h"
 #include "keeper/protocol.h"
 
-#define VIVI_STREAMS_MAX 6
-#define VIVI_SERIAL_LOG  "serial.log"
-#define VIVI_INPUT_MAX   (1u << 20) /* the longest message of a driver's event stream */
+#define VIVI_STREAMS_MAX   6
+#define VIVI_SERIAL_LOG    "serial.log"
+#define VIVI_RESERVE_BYTES (64u << 10) /* as much as a FIFO holds */
+#define VIVI_INPUT_MAX     (1u << 20)  /* the longest message of a driver's event stream */
 
 struct vivi_stream {
     char name[VIVI_KEEPER_NAME_MAX]; /* of the FIFO */
     char log[64];                    /* file name in the VM's directory */
     uint64_t limit_bytes;
     bool to_driver;
-    uint64_t start; /* size of the log when this run began */
-    uint64_t size;  /* as last told */
-    uint64_t taken; /* to_driver: bytes given to the driver and consumed, as an offset */
-    int fd;         /* owned, read-only; −1: not open yet */
+    uint64_t start;    /* size of the log when this run began */
+    uint64_t size;     /* as last told */
+    uint64_t taken;    /* to_driver: bytes given to the driver and consumed, as an offset */
+    uint64_t reserved; /* to_driver: disk space is ours up to this offset */
+    int fd;            /* owned, to be read (and reserved for); −1: not open yet */
 };
 
 struct vivi_streams {
@@ -38,6 +40,12 @@ struct vivi_stream *vivi_stream_add(struct vivi_streams *s, const char *name, co
 uint64_t vivi_log_size(int vm_fd, const char *log);
 /* Opens the log for reading (created empty when missing) and takes its size. */
 int vivi_stream_open(struct vivi_stream *s, int vm_fd, viv_error *err);
+/*
+ * Keeps VIVI_RESERVE_BYTES of disk space ahead of a driver's events, giving up what the driver has
+ * taken if need be: the end of a VM must be heard also when its host's disk is full. A file system
+ * that cannot reserve is success.
+ */
+int vivi_stream_reserve(struct vivi_stream *s, viv_error *err);
 /* Takes the size from the file itself. */
 void vivi_stream_refresh(struct vivi_stream *s);
 

@@ -82,39 +82,92 @@ def test_stopping_twice_is_success_and_says_so(root):
     assert (answer[0] if isinstance(answer, list) else answer)["changed"] is False
 
 
-def test_a_full_disk_loses_no_serial_byte_and_no_vm(root, tmp_path):
+@pytest.fixture(params=["tmpfs", "ext4"])
+def small(request, tmp_path):
+    """A small file system of its own, which a test may fill."""
     if os.geteuid() != 0:
-        pytest.skip("needs root to mount a small tmpfs")
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", small], check=True)
-    try:
-        r = Root(root.viv, small / "h", root.env)
-        vm = r.fake("web", "ready after=1ms; line every=1ms size=4000", serial={"log_limit": "64MiB"})
-        vm("start", "--wait")
-        with open(small / "ballast", "wb", buffering=0) as f:
+        pytest.skip("needs root to mount a small file system")
+    path, image = tmp_path / "small", tmp_path / "image"
+    path.mkdir()
+    if request.param == "tmpfs":
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", path], check=True)
+    else:
+        with open(image, "wb") as f:
+            f.truncate(16 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+        if subprocess.run(["mount", "-o", "loop", image, path], check=False, capture_output=True).returncode != 0:
+            pytest.skip("needs a loop device")
+    yield path
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+def fill(path):
+    """Takes all space there is; what is removed to give it back."""
+    with open(path / "ballast", "wb", buffering=0) as f:
+        for size in (65536, 1):
             try:
                 while True:
-                    f.write(b"x" * 65536)
+                    f.write(b"x" * size)
             except OSError:
                 pass
-        until("the guest has filled its FIFO", lambda: disk_full(small), str(small), deadline=20)
-        info = vm.info()
-        assert info["state"] == "running"
-        size = vm.serial_size()
-        os.unlink(small / "ballast")
-        vm.until("logging goes on", lambda: vm.serial_size() > size + 100_000, deadline=30)
-        vm("kill")
-        numbers = [int(line.split()[1].rstrip(b".")) for line in vm.serial().split(b"\n")[:-1] if line.startswith(b"line ")]
-        assert numbers == list(range(1, len(numbers) + 1))
-        vm("rm", "-f")
-    finally:
-        subprocess.run(["umount", "-l", small], check=True)
+    return path / "ballast"
 
 
-def disk_full(path):
-    s = os.statvfs(path)
-    return s.f_bavail == 0
+def test_a_full_disk_loses_no_serial_byte_and_no_vm(root, small):
+    r = Root(root.viv, small / "h", root.env)
+    vm = r.fake("web", "ready after=1ms; line every=1ms size=4000", serial={"log_limit": "64MiB"})
+    vm("start", "--wait")
+    ballast = fill(small)
+    until("the guest has filled its FIFO", lambda: os.statvfs(small).f_bavail == 0, str(small), deadline=20)
+    info = vm.info()
+    assert info["state"] == "running"
+    size = vm.serial_size()
+    os.unlink(ballast)
+    vm.until("logging goes on", lambda: vm.serial_size() > size + 100_000, deadline=30)
+    vm("kill")
+    numbers = [int(line.split()[1].rstrip(b".")) for line in vm.serial().split(b"\n")[:-1] if line.startswith(b"line ")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    vm("rm", "-f")
+
+
+def test_a_guest_that_powers_off_on_a_full_disk_is_heard_at_once(root, small):
+    """Its end is told by the VMM's events, for which there is room beforehand; its last lines wait in the FIFO."""
+    r = Root(root.viv, small / "h", root.env)
+    vm = r.fake("web", "ready after=1ms; line every=20ms size=40")
+    vm("start", "--wait")
+    ballast = fill(small)
+    answer = vm("stop", "-o", "json", deadline=20).json()
+    assert (answer["state"], answer["rung"]) == ("stopped", "acpi")
+    os.unlink(ballast)
+    vm.until("it is recorded", lambda: vm.state()["state"] == "stopped")
+    assert vm.info()["reason"]["code"] == "stop"
+    vm("rm")
+
+
+def test_a_guest_that_powers_off_by_itself_on_a_full_disk_is_heard_by_who_waits(root, small):
+    r = Root(root.viv, small / "h", root.env)
+    vm = r.fake("web", "ready after=1ms; keys")
+    vm("start", "--wait")
+    with r.popen("wait", "web", "exit", "-o", "json") as waiting, vm.console() as console:
+        ballast = fill(small)
+        console.send("p")
+        out, err = waiting.communicate(timeout=20)
+        assert waiting.returncode == 0, err
+        assert json.loads(out)["reason"]["code"] == "guest-poweroff"
+    os.unlink(ballast)
+    vm.until("it is recorded", lambda: vm.state()["state"] == "stopped")
+
+
+def test_a_start_on_a_full_disk_says_so_and_leaves_no_process(root, small):
+    r = Root(root.viv, small / "h", root.env)
+    vm = r.fake("web", "ready after=1ms")
+    ballast = fill(small)
+    answer = vm("start", code=1)
+    assert "no space left on device" in answer.err.lower(), answer
+    assert not vm.processes()
+    os.unlink(ballast)
+    vm("start", "--wait")
+    vm("kill")
 
 
 def test_a_vmm_that_floods_its_stderr_does_not_fill_the_disk(root):
