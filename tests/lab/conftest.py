@@ -3,20 +3,23 @@
 Outside there is one test per test inside, so that each is counted, named and told apart.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 import xml.etree.ElementTree as ET
 
 import pytest
-from vivtest import until
+from vivtest import Timeout, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 REQUIRED = os.environ.get("VIV_TEST_REQUIRE", "").split(",")
 LAB_DEADLINE = float(os.environ.get("VIV_LAB_DEADLINE", "420"))
+UP_DEADLINE = 90  # until the tests begin inside; a lab that is not up by then stands still
 collect_ignore = [] if os.environ.get("VIV_LAB") else ["inside"]  # those run in the lab only
 
 
@@ -43,6 +46,8 @@ class Share:
 
     def __init__(self, tag, source, work):
         self.tag, self.socket = tag, os.path.join(work, f"{tag}.sock")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.socket)  # of a lab before
         exe = next((p for p in VIRTIOFSD if os.access(p, os.X_OK)), None)
         need("virtiofsd", exe)
         self.process = subprocess.Popen([exe, f"--socket-path={self.socket}", "-o", f"source={source}", "-o", "cache=auto",
@@ -67,22 +72,39 @@ def boot(images, work, results):
                 f"cd '{TOP}' && exec /usr/bin/python3 -m pytest -q -p no:cacheprovider --durations=0 --confcutdir='{TOP}/tests' "
                 f"--junitxml=/results/inside.xml '{HERE}/inside' >/results/log 2>&1\n")
     os.chmod(script, 0o755)
-    shares = [Share("vivlab", "/", work), Share("results", results, work)]
-    try:
-        argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt", "-smp", "2", "-m", "4096",
-                "-object", "memory-backend-memfd,id=mem,size=4096M,share=on", "-numa", "node,memdev=mem", "-display", "none",
-                "-no-reboot", "-nic", "none", "-serial", "stdio", "-kernel", f"{images}/lab/vmlinuz", "-initrd", f"{images}/lab/initramfs",
-                "-append", "console=ttyS0 cryptomgr.notests quiet viv.lab=/results/run viv.lab_mount=results:/results"]
-        argv += [a for s in shares for a in s.args()]
-        r = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=LAB_DEADLINE, check=False)
-        # TCG lacks some features of the CPU model: one line each, of no interest
-        complaints = [w for w in r.stderr.decode(errors="replace").splitlines(True) if "TCG doesn't support" not in w]
-        return r.stdout.decode(errors="replace") + "".join(complaints) + f"\n(qemu ended with exit code {r.returncode})"
-    except subprocess.TimeoutExpired as e:
-        return (e.stdout or b"").decode(errors="replace") + f"\n(not done within {LAB_DEADLINE:.0f} s)"
-    finally:
-        for s in shares:
-            s.close()
+    argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt", "-smp", "2", "-m", "4096",
+            "-object", "memory-backend-memfd,id=mem,size=4096M,share=on", "-numa", "node,memdev=mem", "-display", "none",
+            "-no-reboot", "-nic", "none", "-serial", "stdio", "-kernel", f"{images}/lab/vmlinuz", "-initrd", f"{images}/lab/initramfs",
+            "-append", "console=ttyS0 cryptomgr.notests quiet viv.lab=/results/run viv.lab_mount=results:/results"]
+    return run_lab(argv, work, results) or run_lab(argv, work, results, again=False)
+
+
+def run_lab(argv, work, results, again=True):
+    """One lab, from its boot to its end: the console's text; None where it never got as far as the tests and another may."""
+    end = time.monotonic() + LAB_DEADLINE
+    shares = [Share("vivlab", "/", work), Share("results", results, work)]  # each ends with its only client
+    argv = argv + [a for s in shares for a in s.args()]
+    with open(os.path.join(work, "console"), "wb+") as out, \
+            subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT) as qemu:
+        how = f"not done within {LAB_DEADLINE:.0f} s"
+        try:
+            until("the tests begin", lambda: os.path.exists(os.path.join(results, "log")) or qemu.poll() is not None, results, work,
+                  deadline=UP_DEADLINE)
+            how = f"qemu ended with exit code {qemu.wait(end - time.monotonic())}"
+        except Timeout:
+            if again:
+                return None
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            qemu.kill()
+            qemu.wait()
+            for s in shares:
+                s.close()
+            out.seek(0)
+            text = out.read().decode(errors="replace")
+    # TCG lacks some features of the CPU model: one line each, of no interest
+    return "".join(w for w in text.splitlines(True) if "TCG doesn't support" not in w) + f"\n({how})"
 
 
 @pytest.fixture(scope="session")
