@@ -147,7 +147,8 @@ class Root:
 
     def __init__(self, viv, home, env=None):
         self.viv, self.home = str(viv), str(home)
-        self.env = {**os.environ, "NO_COLOR": "1", "LC_ALL": "C.UTF-8", **(env or {}), "VIV_HOME": self.home}
+        self.env = {**os.environ, "NO_COLOR": "1", "LC_ALL": "C.UTF-8", **(env or {}), "VIV_HOME": self.home,
+                    "VIV_UNIT_DIR": os.path.join(os.path.dirname(self.home), "units")}
         self.env.pop("VIV_RUN", None)
         self.prefix = []  # in front of every command, to run it as somebody else
 

@@ -199,8 +199,10 @@ VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);
  *
  *   start: wait ("running" default, "ready"); timeout_ms until it runs (30000); ready_timeout_ms
  *     (the configuration's, three times as much when emulated); remove_when_ended; foreground_fd,
- *     the read end of a pipe, duplicated: when its other end is closed, the VM is stopped
- *   stop: timeout_ms (the configuration's; 0 = kill); kill (default 1; 0 = give up with TIMEOUT)
+ *     the read end of a pipe, duplicated: when its other end is closed, the VM is stopped;
+ *     unless_stopped: leaves a VM alone that was ended by stop or kill (as autostart does)
+ *   stop: timeout_ms (the configuration's; 0 = kill); kill (default 1; 0 = give up with TIMEOUT);
+ *     for_now: it is wanted all the same, so autostart starts it with the host's next boot
  *   kill: timeout_ms (5000); force
  *   pause, resume: timeout_ms (10000)
  *   reboot: hard; timeout_ms
@@ -225,6 +227,17 @@ VIV_API int viv_vm_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec
                           viv_error *err);
 VIV_API int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                         viv_error *err);
+/*
+ * Whether the VM starts with its host: writes (on, default 1) or removes a systemd unit and the
+ * link that enables it; no running systemd is needed, and none is told. Options: on; program, the
+ * absolute path of viv for the unit; unit_dir, absolute (default: where the administrator's units
+ * are for root, the user's own for others). The VM that was stopped by hand is wanted again. The
+ * operation is over when the call returns; result {"changed":…, "on":…, "unit":…}. Errors:
+ * UNSUPPORTED no systemd on this host; EXISTS a file of that name that is not of this VM; DENIED;
+ * BUSY.
+ */
+VIV_API int viv_vm_autostart(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                             viv_error *err);
 
 #define VIV_CONSOLE_STEAL    1u /* take the writer's place */
 #define VIV_CONSOLE_READONLY 2u

@@ -51,5 +51,9 @@ int vivi_proc_exe(char *ret, size_t cap, viv_error *err);
 int vivi_host_boot_id(char ret[VIVI_BOOT_ID_SIZE], viv_error *err);
 int vivi_pid_namespace(uint64_t *ret, viv_error *err);
 
+/* The process's control group, as in "/user.slice/…/x.scope". NOT_FOUND: no such process;
+ * UNSUPPORTED: none on this host. */
+int vivi_proc_cgroup(pid_t pid, char *ret, size_t size, viv_error *err);
+
 /* Private memory in KiB (Private_Clean + Private_Dirty of smaps_rollup); for bench and doctor. */
 int vivi_proc_private_kib(pid_t pid, uint64_t *ret, viv_error *err);

@@ -201,6 +201,33 @@ int vivi_proc_exe(char *ret, size_t cap, viv_error *err)
     return 0;
 }
 
+/* "0::/path" (version 2), or the line "1:name=systemd:/path" of a host with the older kind. */
+int vivi_proc_cgroup(pid_t pid, char *ret, size_t size, viv_error *err)
+{
+    char name[64], text[4096];
+    int r;
+
+    (void)snprintf(name, sizeof(name), "/proc/%ld/cgroup", (long)pid);
+    r = read_small(name, text, sizeof(text));
+    if (r < 0)
+        return vivi_fail_errno(err, -r, "%s", name);
+    for (char *line = text, *next; line && *line; line = next) {
+        char *path = strstr(line, ":/");
+
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        if (!path || path > line + strlen(line) ||
+            (strncmp(line, "0::", 3) != 0 && !strstr(line, ":name=systemd:")))
+            continue;
+        if (strlen(path + 1) >= size)
+            return vivi_fail(err, VIV_E_PROTOCOL, "%s: too long a path", name);
+        (void)snprintf(ret, size, "%s", path + 1);
+        return 0;
+    }
+    return vivi_fail(err, VIV_E_UNSUPPORTED, "no control groups on this host");
+}
+
 int vivi_host_boot_id(char ret[VIVI_BOOT_ID_SIZE], viv_error *err)
 {
     char text[64];

@@ -19,6 +19,7 @@ enum vivi_targets {
     VIVI_TARGETS_MANY,  /* VMs, or --all, or --filter */
     VIVI_TARGETS_IMAGE, /* a configuration file or an image */
     VIVI_TARGETS_WAIT,  /* VMs, then what to wait for */
+    VIVI_TARGETS_SUB,   /* a subcommand, then VMs, or --all, or --filter */
 };
 
 struct vivi_cli;
@@ -117,6 +118,7 @@ int vivi_cmd_reboot(struct vivi_cli *c);
 int vivi_cmd_pause(struct vivi_cli *c);
 int vivi_cmd_resume(struct vivi_cli *c);
 int vivi_cmd_rm(struct vivi_cli *c);
+int vivi_cmd_autostart(struct vivi_cli *c);
 int vivi_cmd_wait(struct vivi_cli *c);
 int vivi_cmd_ps(struct vivi_cli *c);
 int vivi_cmd_inspect(struct vivi_cli *c);

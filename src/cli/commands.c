@@ -58,6 +58,15 @@ static const struct vivi_flag flags_start[] = {
      "return when the guest is ready, not when it runs"},
     {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "30s; with --wait that of ready.timeout",
      "how long it may take"},
+    {"--unless-stopped", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "leave alone those that were ended by viv stop or viv kill, as autostart does"},
+    END,
+};
+
+static const struct vivi_flag flags_autostart[] = {
+    {"--unit-dir", 0, VIVI_V_DIR, "DIR", NULL,
+     "/etc/systemd/system, or the user's own ~/.config/systemd/user",
+     "write the unit here, as for a system that is not booted"},
     END,
 };
 
@@ -65,6 +74,8 @@ static const struct vivi_flag flags_stop[] = {
     {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "60s",
      "how long the guest may take before the VMM is ended; 0 kills at once"},
     {"--no-kill", 0, VIVI_V_NONE, NULL, NULL, NULL, "give up after the timeout (exit 6)"},
+    {"--for-now", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "autostart starts them all the same when the host boots next"},
     END,
 };
 
@@ -196,6 +207,9 @@ const struct vivi_command vivi_commands[] = {
     {"wait", NULL, "Life", "wait until VMs are ready, end, or reach a state",
      "[FLAGS] VM… [ready | exit | STATE]", "viv-start", VIVI_TARGETS_WAIT, NULL, ONLY(flags_wait),
      vivi_cmd_wait, false},
+    {"autostart", NULL, "Life", "start VMs with their host, or no longer",
+     "on [FLAGS] VM… | off VM… | status [VM…]", "viv-autostart", VIVI_TARGETS_SUB, "on|off|status",
+     AND_SELECT(flags_autostart), vivi_cmd_autostart, false},
     {"ps", "ls", "Looking", "list VMs", "[FLAGS]", "viv-ps", VIVI_TARGETS_NONE, NULL,
      ONLY(flags_ps), vivi_cmd_ps, false},
     {"inspect", NULL, "Looking", "all that is known about VMs", "[FLAGS] VM…", "viv-ps",

@@ -331,6 +331,12 @@ static void offer_words(const struct completion *k)
             offer_vms(k);
         break;
     case VIVI_TARGETS_MANY: offer_vms(k); break;
+    case VIVI_TARGETS_SUB:
+        if (k->n_before == 0)
+            offer_choices(k, k->cmd->subcommands);
+        else
+            offer_vms(k);
+        break;
     case VIVI_TARGETS_WAIT:
         offer_vms(k);
         if (k->n_before > 0)

@@ -35,20 +35,33 @@ int vivi_start_await(const struct vivi_start *s, viv_vm *vm, viv_op **ret_op, vi
     return r < 0 ? r : viv_vm_wait(vm, o, ret_op, NULL, err);
 }
 
+/* --unless-stopped found that it was. */
+static bool stays_stopped(const struct vivi_job *job)
+{
+    const char *state = viv_rec_str(job->result, "state");
+    int changed = 1;
+
+    (void)viv_rec_bool(job->result, "changed", &changed);
+    return !changed && state && vivi_select_state(VIVI_STATES_IDLE, state);
+}
+
 int vivi_start_next(struct vivi_cli *c, struct vivi_job *job, const void *ctx)
 {
     const struct vivi_start *s = ctx;
 
     if (job->step == 1)
         vivi_say_accel(c, job->result);
-    if (job->step > 1 || !s->wait)
+    if (job->step > 1 || !s->wait || stays_stopped(job))
         return 0;
     return vivi_start_await(s, job->vm, &job->op, &job->err);
 }
 
 static void say_started(struct vivi_cli *c, const struct vivi_job *job)
 {
-    if (vivi_args_has(&c->args, "--wait"))
+    if (stays_stopped(job))
+        (void)printf("%s: stays stopped, as it was asked to; viv start %s starts it\n",
+                     vivi_job_name(job), vivi_job_name(job));
+    else if (vivi_args_has(&c->args, "--wait"))
         vivi_say_ready(c, stdout, job);
     else
         vivi_say_state(c, job, "running");
@@ -116,7 +129,9 @@ int vivi_cmd_start(struct vivi_cli *c)
     if (vivi_args_has(&c->args, "--dry-run"))
         return dry_run(c);
     if (given < 0 || viv_opts_new(&o, &err) < 0 ||
-        (given && !s.wait && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0))
+        (given && !s.wait && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0) ||
+        (vivi_args_has(&c->args, "--unless-stopped") &&
+         viv_opts_set_bool(o, "unless_stopped", 1, &err) < 0))
         return vivi_cli_fail(c, NULL, &err);
     if (s.wait)
         s.timeout_ms = ms;

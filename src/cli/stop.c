@@ -25,7 +25,8 @@ int vivi_cmd_stop(struct vivi_cli *c)
 
     if (given < 0 || viv_opts_new(&o, &err) < 0 ||
         (given && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0) ||
-        (vivi_args_has(&c->args, "--no-kill") && viv_opts_set_bool(o, "kill", 0, &err) < 0))
+        (vivi_args_has(&c->args, "--no-kill") && viv_opts_set_bool(o, "kill", 0, &err) < 0) ||
+        (vivi_args_has(&c->args, "--for-now") && viv_opts_set_bool(o, "for_now", 1, &err) < 0))
         return vivi_cli_fail(c, NULL, &err);
     verb.opts = o;
     return vivi_verb_run(c, &verb);

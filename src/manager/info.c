@@ -13,6 +13,7 @@
 struct sources {
     struct vivi_state state;
     json_t *config, *running;
+    int vm_fd; /* borrowed */
 };
 
 static void sources_done(struct sources *s)
@@ -161,6 +162,27 @@ static json_t *vmm_json(const struct sources *s)
     return j;
 }
 
+/* Where the VM's processes are accounted for: what they were born into, or a scope of their own. */
+static json_t *cgroup_json(const struct vivi_state *s)
+{
+    const struct vivi_proc_id *who = s->vmm.pid ? &s->vmm : &s->keeper;
+    char path[1024];
+
+    if (who->pid == 0 || !vivi_proc_alive(who) ||
+        vivi_proc_cgroup(who->pid, path, sizeof(path), NULL) < 0)
+        return json_null();
+    return vivi_json_str(path);
+}
+
+static json_t *autostart_json(int vm_fd)
+{
+    struct vivi_autostart a;
+
+    if (vivi_autostart_read(vm_fd, &a, NULL) <= 0)
+        return json_null();
+    return json_pack("{s:b,s:o}", "on", vivi_autostart_is_on(&a), "unit", vivi_json_str(a.unit));
+}
+
 static int add_processes(json_t *doc, const struct sources *s)
 {
     int bad = json_object_set_new(doc, "keeper", vivi_view_proc(&s->state.keeper));
@@ -184,6 +206,8 @@ static json_t *info_json(viv *v, const struct sources *s)
     bad |= json_object_set_new(doc, "config", s->config ? json_incref(s->config) : json_null());
     bad |= json_object_set_new(doc, "pending", json_null());
     bad |= doc ? add_processes(doc, s) : -1;
+    bad |= json_object_set_new(doc, "cgroup", cgroup_json(&s->state));
+    bad |= json_object_set_new(doc, "autostart", autostart_json(s->vm_fd));
     bad |= json_object_set_new(doc, "stop", stop_json(&s->state));
     bad |= json_object_set_new(doc, "timeline", timeline_json(s));
     bad |= json_object_set_new(doc, "capabilities", capabilities_json(v, &s->state));
@@ -201,6 +225,7 @@ int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err)
 
     if (r < 0)
         return r;
+    s.vm_fd = d.fd;
     r = read_state(&d, &s.state, err);
     if (r == 0 && (read_document(d.fd, VIVI_CONFIG_FILE, &s, &s.config) < 0 ||
                    read_document(d.fd, VIVI_RUNNING_FILE, &s, &s.running) < 0))

@@ -8,11 +8,20 @@ static const struct {
     const char *key;
     enum vivi_opt_type type;
 } table[] = {
-    {"wait", VIVI_OPT_STR},          {"until", VIVI_OPT_STR},
-    {"timeout_ms", VIVI_OPT_I64},    {"ready_timeout_ms", VIVI_OPT_I64},
-    {"foreground_fd", VIVI_OPT_I64}, {"remove_when_ended", VIVI_OPT_BOOL},
-    {"kill", VIVI_OPT_BOOL},         {"force", VIVI_OPT_BOOL},
+    {"wait", VIVI_OPT_STR},
+    {"until", VIVI_OPT_STR},
+    {"timeout_ms", VIVI_OPT_I64},
+    {"ready_timeout_ms", VIVI_OPT_I64},
+    {"foreground_fd", VIVI_OPT_I64},
+    {"remove_when_ended", VIVI_OPT_BOOL},
+    {"kill", VIVI_OPT_BOOL},
+    {"force", VIVI_OPT_BOOL},
     {"hard", VIVI_OPT_BOOL},
+    {"for_now", VIVI_OPT_BOOL},
+    {"unless_stopped", VIVI_OPT_BOOL},
+    {"on", VIVI_OPT_BOOL},
+    {"program", VIVI_OPT_STR},
+    {"unit_dir", VIVI_OPT_STR},
 };
 
 struct viv_opts {

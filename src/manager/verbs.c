@@ -132,14 +132,21 @@ static json_t *as_it_is(const struct vivi_state *s)
                      (json_int_t)s->boot, "accel_notice");
 }
 
-static int prepare_start(struct call *c, json_t **ret_local, viv_error *err)
+/* "unless_stopped" was said, and it was: by somebody who asked for it, not by the guest, a crash or
+ * the host. */
+static bool was_stopped(const struct call *c)
+{
+    return vivi_opt_bool(c->o, "unless_stopped", false) && c->known &&
+           !vivi_state_has_vmm(c->s.state) && strcmp(c->s.desired, VIVI_DESIRED_STOPPED) == 0;
+}
+
+static int start_request(struct call *c, viv_error *err)
 {
     const char *wait = vivi_opt_str(c->o, "wait", "running");
     bool ready = strcmp(wait, "ready") == 0;
     int64_t start_ms = 0, ready_ms, given = -1;
     int r = opt_ms(c->o, "timeout_ms", START_MS, &start_ms, err);
 
-    (void)ret_local;
     if (r == 0)
         r = opt_ms(c->o, "ready_timeout_ms", -1, &given, err);
     if (r == 0 && !ready && strcmp(wait, "running") != 0)
@@ -163,6 +170,16 @@ static int prepare_start(struct call *c, json_t **ret_local, viv_error *err)
     return c->q.args ? 0 : vivi_fail_oom(err);
 }
 
+static int prepare_start(struct call *c, json_t **ret_local, viv_error *err)
+{
+    int r = start_request(c, err);
+
+    if (r < 0 || !was_stopped(c))
+        return r;
+    *ret_local = as_it_is(&c->s);
+    return *ret_local ? 0 : vivi_fail_oom(err);
+}
+
 /* Nothing runs, nothing is planned and nobody is about to change that. */
 static bool at_rest(const struct call *c)
 {
@@ -170,10 +187,20 @@ static bool at_rest(const struct call *c)
            vivi_lock_test(c->d.fd, VIVI_LOCK_FILE, NULL) == 0;
 }
 
-static int rest_is_done(struct call *c, json_t **ret_local, viv_error *err)
+/*
+ * Stop and kill of what has ended already. It may have ended by itself, so that it is stopped by
+ * wish is news for the record; where somebody else is about it just now, a monitor has to do it.
+ */
+static int rest_is_done(struct call *c, bool for_now, json_t **ret_local, viv_error *err)
 {
+    int r = 0;
+
     if (!at_rest(c))
         return 0;
+    if (!for_now && strcmp(c->s.desired, VIVI_DESIRED_STOPPED) != 0)
+        r = vivi_vm_desire(&c->d, VIVI_DESIRED_STOPPED, 0, err);
+    if (r < 0)
+        return r == -VIV_E_BUSY ? 0 : r;
     *ret_local = as_it_is(&c->s);
     return *ret_local ? 0 : vivi_fail_oom(err);
 }
@@ -181,6 +208,7 @@ static int rest_is_done(struct call *c, json_t **ret_local, viv_error *err)
 static int prepare_stop(struct call *c, json_t **ret_local, viv_error *err)
 {
     bool kill = vivi_opt_bool(c->o, "kill", true);
+    bool for_now = vivi_opt_bool(c->o, "for_now", false);
     int64_t ms = 0, def = config_ms(&c->d, "stop.timeout", STOP_MS);
     int r = opt_ms(c->o, "timeout_ms", def, &ms, err);
 
@@ -189,8 +217,9 @@ static int prepare_stop(struct call *c, json_t **ret_local, viv_error *err)
     c->q.timeout_us = after(ms < 0 ? ms : kill ? ms + LADDER_REST_MS : ms);
     (void)snprintf(c->q.late, sizeof(c->q.late), "not stopped after %g s; %s", (double)ms / 1000,
                    kill ? "it is still being stopped" : "it goes on running");
-    c->q.args = json_pack("{s:I,s:b}", "timeout_ms", (json_int_t)ms, "kill", (int)kill);
-    return c->q.args ? rest_is_done(c, ret_local, err) : vivi_fail_oom(err);
+    c->q.args = json_pack("{s:I,s:b,s:b}", "timeout_ms", (json_int_t)ms, "kill", (int)kill,
+                          "for_now", (int)for_now);
+    return c->q.args ? rest_is_done(c, for_now, ret_local, err) : vivi_fail_oom(err);
 }
 
 /* Verbs whose only option is a time. */
@@ -213,7 +242,7 @@ static int prepare_kill(struct call *c, json_t **ret_local, viv_error *err)
     int r = prepare_timed(c, KILL_MS, "ended", err);
 
     c->q.force = vivi_opt_bool(c->o, "force", false);
-    return r < 0 ? r : rest_is_done(c, ret_local, err);
+    return r < 0 ? r : rest_is_done(c, false, ret_local, err);
 }
 
 static int prepare_pause(struct call *c, json_t **ret_local, viv_error *err)
@@ -324,7 +353,8 @@ int viv_vm_start(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_re
                  viv_error *err)
 {
     struct call c = {.verb = "start",
-                     .options = "wait timeout_ms ready_timeout_ms remove_when_ended foreground_fd",
+                     .options = "wait timeout_ms ready_timeout_ms remove_when_ended foreground_fd "
+                                "unless_stopped",
                      .need = NEED_REPAIRED,
                      .prepare = prepare_start,
                      .m = m,
@@ -337,7 +367,7 @@ int viv_vm_start(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_re
 int viv_vm_stop(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err)
 {
     struct call c = {.verb = "stop",
-                     .options = "timeout_ms kill",
+                     .options = "timeout_ms kill for_now",
                      .prepare = prepare_stop,
                      .m = m,
                      .o = o,

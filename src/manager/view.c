@@ -33,6 +33,7 @@ int vivi_view_common(json_t *doc, const struct vivi_state *s)
         {"ip", vivi_json_str_or_null(s->ip)},
         {"ip_reachable", s->ip[0] ? json_boolean(s->ip_reachable) : json_null()},
         {"reason", reason(s)},
+        {"desired", vivi_json_str_or_null(s->desired)},
         {"restarts", json_integer(s->restarts)},
         {"created_at", vivi_time_json(s->created_at_ms)},
         {"started_at", vivi_time_json(s->started_at_ms)},

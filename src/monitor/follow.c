@@ -158,6 +158,7 @@ void vivi_op_caller_gone(struct vivi_monitor *m)
     viv_error err = VIV_ERROR_INIT;
 
     forget_caller(m);
+    vivi_desire_now(m, VIVI_DESIRED_STOPPED);
     if (!vivi_state_has_vmm(m->st.state)) {
         if (vivi_op_restart_cancel(m))
             vivi_record_state(m);

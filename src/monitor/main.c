@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "monitor/loop_uv.h"
 #include "monitor/memory.h"
@@ -25,6 +26,8 @@ struct program {
     char self[4096];
     struct vivi_uv *uv;
     struct vivi_timer *again;
+    int host_stops[2]; /* pipe: the signal handler's byte, −1 when it could not be made */
+    struct vivi_watch *host_watch;
     struct vivi_monitor monitor;
 };
 
@@ -148,6 +151,54 @@ static void open_log(const struct program *p)
                 LOG_KEPT_BYTES);
 }
 
+/* ---- the host goes down ---- */
+
+static int host_stops_fd = -1; /* for the signal handler */
+
+static void on_signal(int sig)
+{
+    int saved = errno;
+
+    (void)sig;
+    (void)!write(host_stops_fd, "", 1);
+    errno = saved;
+}
+
+static void on_host_stops(void *arg, unsigned events)
+{
+    struct program *p = arg;
+    char bytes[16];
+
+    (void)events;
+    if (read(p->host_stops[0], bytes, sizeof(bytes)) > 0)
+        vivi_op_host_stops(&p->monitor);
+}
+
+/* Without it the service manager's patience ends the VM, as it does without a scope. */
+static void watch_host(struct program *p)
+{
+    const struct vivi_loop *loop = vivi_uv_loop(p->uv);
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    viv_error err = VIV_ERROR_INIT;
+
+    if (vivi_pipe(p->host_stops, &err) < 0 || vivi_fd_nonblock(p->host_stops[1], true, &err) < 0 ||
+        loop->watch(loop->ctx, p->host_stops[0], VIVI_READ, on_host_stops, p, &p->host_watch,
+                    &err) < 0) {
+        vivi_log(VIVI_LOG_WARN, "the host's end will not be noticed: %s", err.message);
+        return;
+    }
+    host_stops_fd = p->host_stops[1];
+    (void)sigaction(VIVI_HOST_STOPS_SIGNAL, &act, NULL);
+}
+
+static void unwatch_host(struct program *p)
+{
+    (void)signal(VIVI_HOST_STOPS_SIGNAL, SIG_IGN);
+    vivi_uv_loop(p->uv)->unwatch(p->host_watch);
+    vivi_close(&p->host_stops[0]);
+    vivi_close(&p->host_stops[1]);
+}
+
 static int run(struct program *p, viv_error *err)
 {
     cleanup_free char *cache = cache_dir();
@@ -162,8 +213,11 @@ static int run(struct program *p, viv_error *err)
     (void)unsetenv(VIVI_FDS_ENV);
     s.loop = vivi_uv_loop(p->uv);
     r = vivi_monitor_open(&p->monitor, &s, err);
-    if (r >= 0 && !p->monitor.quitting)
+    if (r >= 0 && !p->monitor.quitting) {
+        watch_host(p);
         vivi_uv_run(p->uv);
+        unwatch_host(p);
+    }
     vivi_monitor_close(&p->monitor);
     vivi_uv_free(p->uv);
     return r;
@@ -171,7 +225,7 @@ static int run(struct program *p, viv_error *err)
 
 int main(int argc, char **argv)
 {
-    static struct program p;
+    static struct program p = {.host_stops = {-1, -1}};
     viv_error err = VIV_ERROR_INIT;
     int r;
 

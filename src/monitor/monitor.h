@@ -130,6 +130,7 @@ struct vivi_monitor {
     struct vivi_state st;
     json_t *running;               /* running.json of the last run, or NULL */
     bool state_dirty;              /* the last write failed */
+    bool state_durable;            /* the next write must survive a power loss */
     char unended[VIVI_OP_ID_SIZE]; /* an operation whose end could not be journalled, "" = none */
     int unended_code;
     struct vivi_timer *record_retry;
@@ -275,6 +276,20 @@ void vivi_op_end(struct vivi_monitor *m, const viv_error *err);
 void vivi_op_stop_gave_up(struct vivi_monitor *m, enum vivi_ladder_phase at);
 void vivi_op_reset_now(struct vivi_monitor *m);
 void vivi_op_pause_now(struct vivi_monitor *m);
+
+/* How long a guest may take to shut down, by the configuration, in ms. */
+int64_t vivi_stop_grace(const struct vivi_monitor *m);
+
+/* ---- desired.c ---- */
+
+/* SIGURG: ignored by default, also by VMMs, and no terminal sends it. */
+#define VIVI_HOST_STOPS_SIGNAL SIGURG
+
+/* what: VIVI_DESIRED_…; the next write of state.json is a durable one if that is news. */
+void vivi_desire(struct vivi_monitor *m, const char *what);
+void vivi_desire_now(struct vivi_monitor *m, const char *what); /* and writes it */
+/* The host is going down: the guest is stopped in order, and is still desired. */
+void vivi_op_host_stops(struct vivi_monitor *m);
 
 /* ---- follow.c: what follows from what has happened ---- */
 

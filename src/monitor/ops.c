@@ -279,8 +279,10 @@ static int begin_start(struct ask *a, viv_error *err)
 
     if (m->st.state == VIV_ST_STOPPING)
         return vivi_fail(err, VIV_E_BUSY, "stop of %s is in progress", m->dir.name);
-    if (vivi_state_has_vmm(m->st.state))
+    if (vivi_state_has_vmm(m->st.state)) {
+        vivi_desire_now(m, VIVI_DESIRED_RUNNING);
         return answer_now(m, a->c, q, false, err);
+    }
     r = vivi_start_prepare(m, &l, &problems, err);
     if (r < 0 && problems) {
         vivi_serve_problems(a->c, q->id, err, problems);
@@ -292,6 +294,7 @@ static int begin_start(struct ask *a, viv_error *err)
         return m->keeper.dead ? 0 : r;
     vivi_start_install(m, &l);
     m->st.backoff_ms = 0;
+    vivi_desire(m, VIVI_DESIRED_RUNNING);
     vivi_op_begin(m, VIVI_VERB_START, q->op);
     m->op.timeout_ms =
         q->timeout_ms >= 0 && !q->wait_ready ? q->timeout_ms : VIVI_START_DEADLINE_MS;
@@ -309,12 +312,14 @@ static int begin_start(struct ask *a, viv_error *err)
 
 /* ---- stop, kill ---- */
 
+int64_t vivi_stop_grace(const struct vivi_monitor *m)
+{
+    return m->config_valid && m->config.stop_timeout_ms > 0 ? m->config.stop_timeout_ms : 60000;
+}
+
 static uint64_t grace_of(const struct vivi_monitor *m, const struct vivi_request *q)
 {
-    if (q->timeout_ms >= 0)
-        return (uint64_t)q->timeout_ms;
-    return m->config_valid && m->config.stop_timeout_ms > 0 ? (uint64_t)m->config.stop_timeout_ms
-                                                            : 60000;
+    return (uint64_t)(q->timeout_ms >= 0 ? q->timeout_ms : vivi_stop_grace(m));
 }
 
 static int begin_stop(struct ask *a, viv_error *err)
@@ -357,6 +362,7 @@ void vivi_op_stop_gave_up(struct vivi_monitor *m, enum vivi_ladder_phase at)
                         vivi_seconds(VIVI_STOP_KILL_MS, s));
     } else {
         m->cause = VIVI_CAUSE_NONE;
+        vivi_desire(m, VIVI_DESIRED_RUNNING);
         vivi_life_set_state(m, m->vcpus, NULL);
         (void)vivi_fail(&err, VIV_E_TIMEOUT, "not stopped after %s s; it goes on running",
                         vivi_seconds(m->op.timeout_ms, s));
@@ -515,6 +521,8 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
         r = replay(m, c, q, err);
     if (r == 0 && m->removed) /* gone, and this is not who removed it */
         r = vivi_fail(err, VIV_E_NOT_FOUND, "no such VM");
+    if (r == 0 && is_stop(q->verb) && !q->for_now)
+        vivi_desire_now(m, VIVI_DESIRED_STOPPED); /* also when it joins a stop for now */
     if (r == 0)
         r = meet_current(m, c, q, err);
     if (r != 0)

@@ -1,7 +1,8 @@
 /*
- * What this monitor writes: state.json (no fsync: it names the host's boot and dies with it),
- * running.json, events. A write that fails is told once, kept in memory and tried again by a timer
- * with back-off; nothing here ever stops the VM.
+ * What this monitor writes: state.json (no fsync: it names the host's boot and dies with it, but
+ * for "desired", which autostart asks for after the next one), running.json, events. A write that
+ * fails is told once, kept in memory and tried again by a timer with back-off; nothing here ever
+ * stops the VM.
  */
 #include "monitor/terminal.h"
 
@@ -90,10 +91,12 @@ void vivi_record_state(struct vivi_monitor *m)
     /* A marker that was found and not told yet must be found again by who comes after us. */
     if (serial && m->stage != VIVI_STAGE_NONE && (m->st.ready || !m->ready.found))
         m->st.scan_offset = vivi_ready_offset(&m->ready);
-    if (vivi_state_write(m->dir.fd, &m->st, VIVI_FAST, &err) < 0) {
+    if (vivi_state_write(m->dir.fd, &m->st, m->state_durable ? VIVI_DURABLE : VIVI_FAST, &err) <
+        0) {
         write_failed(m, &err);
         return;
     }
+    m->state_durable = false;
     if (m->state_dirty)
         vivi_log(VIVI_LOG_INFO, "state.json can be written again");
     m->state_dirty = false;

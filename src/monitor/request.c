@@ -138,7 +138,9 @@ static int parse_args(const json_t *a, struct vivi_request *q, viv_error *err)
         return r;
     switch (q->verb) {
     case VIVI_VERB_START: return parse_start(a, q, err);
-    case VIVI_VERB_STOP: return get_bool(a, "kill", &q->may_kill, err);
+    case VIVI_VERB_STOP:
+        r = get_bool(a, "kill", &q->may_kill, err);
+        return r < 0 ? r : get_bool(a, "for_now", &q->for_now, err);
     case VIVI_VERB_REBOOT: return get_bool(a, "hard", &q->hard, err);
     case VIVI_VERB_KILL:
     case VIVI_VERB_REMOVE: return get_bool(a, "force", &q->force, err);

@@ -44,6 +44,7 @@ struct vivi_request {
     uint64_t requested_us;    /* CLOCK_MONOTONIC at the client; 0: not told */
     /* stop */
     bool may_kill;
+    bool for_now; /* "desired" stays as it is */
     /* reboot, remove */
     bool hard, force;
     /* wait */

@@ -140,12 +140,25 @@ static void remove_run_dir(const struct vivi_root *r, const char *uuid)
     (void)vivi_remove_tree_at(fd, name, NULL); /* sockets and FIFOs without meaning now */
 }
 
+/* What stands outside of the state root. */
+static void remove_autostart(const struct vivi_root *r, const char *doomed, const char *uuid)
+{
+    cleanup_close int fd = -1;
+    viv_error err = VIV_ERROR_INIT;
+
+    if (vivi_open_dir(r->vms_fd, doomed, &fd, NULL) < 0 ||
+        vivi_autostart_remove(fd, uuid, &err) >= 0)
+        return;
+    vivi_log(VIVI_LOG_WARN, "autostart: %s", err.message);
+}
+
 /* The last part of a removal, from whichever step on. doomed is ".rm-…". */
 static int finish_removal(const struct vivi_root *r, const char *doomed, const char *uuid,
                           viv_error *err)
 {
     int code = -VIV_E_IO;
 
+    remove_autostart(r, doomed, uuid);
     remove_run_dir(r, uuid);
     /* A dying process of the VM may still add a line to a log while we empty the directory. */
     for (int i = 0; i < REMOVE_TRIES && code < 0; i++)

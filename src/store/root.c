@@ -115,8 +115,13 @@ int vivi_root_default(char **ret_path, viv_error *err)
 {
     const char *s = getenv("VIV_HOME");
 
-    if (s && s[0])
-        return absolute(s, ret_path, err);
+    return s && s[0] ? absolute(s, ret_path, err) : vivi_root_usual(ret_path, err);
+}
+
+int vivi_root_usual(char **ret_path, viv_error *err)
+{
+    const char *s;
+
     if (geteuid() == 0)
         return join(ret_path, "/var/lib/vivarium", "", err);
     s = getenv("XDG_STATE_HOME");

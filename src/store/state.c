@@ -32,6 +32,7 @@ const struct vivi_state_field vivi_state_fields[] = {
     FIELD("reason", VIVI_SF_STR, reason),
     FIELD("reason_text", VIVI_SF_STR, reason_text),
     FIELD("rung", VIVI_SF_STR, rung),
+    FIELD("desired", VIVI_SF_STR, desired),
     FIELD("run", VIVI_SF_U64, run),
     FIELD("boot", VIVI_SF_U64, boot),
     FIELD("driver", VIVI_SF_STR, driver),

@@ -48,8 +48,9 @@ struct vivi_root {
     bool readonly;
 };
 
-/* $VIV_HOME, else the default of this user; see viv_open. The caller frees. */
+/* $VIV_HOME, else the usual one of this user; see viv_open. The caller frees. */
 int vivi_root_default(char **ret_path, viv_error *err);
+int vivi_root_usual(char **ret_path, viv_error *err);
 
 /*
  * create: makes it (0700). readonly: nothing is made, and a missing root is an empty one.
@@ -120,6 +121,9 @@ int vivi_vm_remove_rest(const struct vivi_root *r, int lock_fd, viv_error *err);
 /* ---- state.json: every column of ps; written by the monitor while there is one, else under the
  * lock */
 
+#define VIVI_DESIRED_RUNNING "running"
+#define VIVI_DESIRED_STOPPED "stopped"
+
 struct vivi_state {
     char name[64], uuid[VIVI_UUID_SIZE];
     enum viv_state state;
@@ -132,6 +136,7 @@ struct vivi_state {
     char reason[32];       /* vivi_reason_name or a driver's own word; "" = none */
     char reason_text[160]; /* cut when state.json would grow beyond its limit */
     char rung[16];         /* how the last stop ended, or "" */
+    char desired[8];       /* VIVI_DESIRED_…: what was asked for last; "" = nothing yet */
     uint64_t run, boot;
     char driver[24], accel[8];
     uint32_t cpus;
@@ -206,6 +211,32 @@ int vivi_state_derive(int vm_fd, const struct vivi_host_now *now, struct vivi_st
  * that a VMM that still runs is found. 1 done, 0 state.json is fine.
  */
 int vivi_state_repair(const struct vivi_vmdir *d, viv_error *err);
+
+/*
+ * Records what is desired (VIVI_DESIRED_…) of a VM that nobody runs; durable. Waits up to wait_ms
+ * for whoever still holds its lock. Errors: BUSY it is held; NOT_FOUND removed meanwhile; those of
+ * vivi_state_read and vivi_state_write.
+ */
+int vivi_vm_desire(const struct vivi_vmdir *d, const char *what, int wait_ms, viv_error *err);
+
+/* ---- autostart.json: the unit by which the service manager starts this VM ---- */
+
+#define VIVI_AUTOSTART_FILE "autostart.json"
+
+struct vivi_autostart {
+    char unit[1024]; /* absolute path of the unit's file */
+    char link[1024]; /* of the symbolic link to it that enables it */
+};
+/* 1 and *ret; 0: there is none. PROTOCOL when the record is broken. */
+int vivi_autostart_read(int vm_fd, struct vivi_autostart *ret, viv_error *err);
+int vivi_autostart_write(int vm_fd, const struct vivi_autostart *a, viv_error *err);
+/* Unit, link and record; 1, or 0 when there was no record. A unit that is not of this VM (any more)
+ * stays. */
+int vivi_autostart_remove(int vm_fd, const char *uuid, viv_error *err);
+/* 1: the file carries the line UUID=uuid, 0: not. NOT_FOUND: no such file. */
+int vivi_unit_is_of(const char *path, const char *uuid, viv_error *err);
+/* Whether unit and link still are there. */
+bool vivi_autostart_is_on(const struct vivi_autostart *a);
 
 /* ---- running.json and config.json ---- */
 

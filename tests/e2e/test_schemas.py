@@ -116,6 +116,8 @@ def test_the_rest(life):
     conforms(life("caps", "-o", "json").json(), "caps")
     conforms(life("doctor", "-o", "json", code=None).json(), "doctor")
     conforms(life("version", "-o", "json").json(), "version")
+    life("autostart", "on", "ready")
+    conforms(life("autostart", "status", "-o", "json").json(), "autostart")
     conforms(life("ip", "ready", "-o", "json").json(), "ip")
     conforms(life("port", "ready", "created", "-o", "json").json(), "port")
     conforms(life("run", "--driver", "fake", "--dry-run", "-o", "json").json(), "plan")
