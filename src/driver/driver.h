@@ -16,6 +16,7 @@
 #include "driver/plan.h"
 #include "model/caps.h"
 #include "model/config.h"
+#include "model/device.h"
 #include "model/model.h"
 
 /* ---- facts: what check and plan may know about this host; gathered by vivi_facts_gather
@@ -127,6 +128,29 @@ struct vivi_driver {
         *effects; /* NULL in the library (the monitor fills its own copy of the registry) */
 };
 
+/* ---- changes of a running machine ---- */
+
+/* One device of a configuration. All is borrowed for the call. */
+struct vivi_device {
+    enum vivi_device_kind kind;
+    const char *id;
+    const struct vivi_config *config; /* with the device in it */
+    size_t index;                     /* of the device in its list */
+    const char *uuid;                 /* of the VM: MAC derivation, as in the plan */
+    const int *fds;                   /* what a service has opened for it */
+    size_t n_fds;
+};
+
+struct vivi_resize {
+    enum vivi_resize_kind kind;
+    const char *id; /* of the disk or zone; NULL else; borrowed for the call */
+    uint64_t to; /* CPUS: how many; MEMORY, ZONE, DISK: bytes; BALLOON: bytes *left* to the guest */
+    const struct vivi_config *config; /* as it is now; borrowed for the call */
+};
+
+#define VIVI_DEVICE_BIT(k) (1u << (k))
+#define VIVI_RESIZE_BIT(k) (1u << (k))
+
 /* ---- the effects table ---- */
 
 enum vivi_event_kind {
@@ -136,11 +160,17 @@ enum vivi_event_kind {
                       state RUNNING or PAUSED */
     VIVI_EV_RESET, /* the guest rebooted inside this run: boot +1; offset = size of serial.log where
                       the new boot begins */
-    VIVI_EV_ENDING, /* why the process is about to end (or has just ended): reason (+ text). The
-                       monitor keeps the first one of a run. */
-    VIVI_EV_API,    /* the VMM's API answered for the first time (timeline step api) */
-    VIVI_EV_CREATED /* the machine is made, its vCPUs do not run yet (timeline step created); start
-                       only */
+    VIVI_EV_ENDING,  /* why the process is about to end (or has just ended): reason (+ text). The
+                        monitor keeps the first one of a run. */
+    VIVI_EV_API,     /* the VMM's API answered for the first time (timeline step api) */
+    VIVI_EV_CREATED, /* the machine is made, its vCPUs do not run yet (timeline step created); start
+                        only */
+    VIVI_EV_PROGRESS, /* operation op goes on: text, done of total (bytes or CPUs; total 0 =
+                       * unknown)
+                       */
+    VIVI_EV_DEVICE /* a device has left the machine: device_kind, id. Told once for each, before the
+                      DONE of the removal that asked for it; also when that had timed out or nobody
+                      had asked. */
 };
 
 struct vivi_driver_event {
@@ -153,10 +183,13 @@ struct vivi_driver_event {
                as all descriptors of ours are above 2 */
     enum viv_state state;    /* STATE */
     enum vivi_reason reason; /* ENDING */
-    const char *text;        /* ENDING: the VMM's words, or NULL */
+    const char *text;        /* ENDING: the VMM's words; PROGRESS: what goes on; or NULL */
     uint64_t offset;         /* RESET; or VIVI_OFFSET_UNKNOWN */
     uint64_t stamp;          /* RESET of a VMM that does not stop for it: which one of this run it
                                 is, growing from one to the next; 0 = told apart by offset */
+    uint64_t done, total;    /* PROGRESS */
+    enum vivi_device_kind device_kind; /* DEVICE */
+    const char *id;                    /* DEVICE; borrowed for the call */
 };
 
 /* The VMM does not stop at a reset, and its events share no order with serial: the new boot begins
@@ -250,6 +283,45 @@ struct vivi_driver_effects {
      * this run was started without such a channel.
      */
     int (*agent_connect)(void *m, uint64_t op, viv_error *err);
+
+    /*
+     * optional, both together: kinds are bits of device_kinds (VIVI_DEVICE_BIT), and no other kind
+     * is ever asked for. Only of a running machine.
+     *
+     * device_add: DONE when the VMM has the device; the guest finds it in its own time. It gets the
+     * place that the plan would give it, so that a later start shows it at the same address. On
+     * failure nothing is left of it in the VMM, also of what a former monitor had half added.
+     * Errors: EXISTS a device of this kind and id is there; VMM with its words; WRONG_STATE no free
+     * place.
+     *
+     * device_remove: asks the guest to let go of it; DEVICE, then DONE when it has left the VMM and
+     * nothing of it is open there. A guest that does not let go leaves the operation open: there is
+     * no time limit here. Asked again meanwhile, the guest is asked again and both operations end
+     * together. Errors: NOT_FOUND no such device; VMM the guest refused.
+     */
+    unsigned device_kinds;
+    int (*device_add)(void *m, const struct vivi_device *d, uint64_t op, viv_error *err);
+    int (*device_remove)(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
+                         viv_error *err);
+
+    /*
+     * optional; kinds are bits of resize_kinds (VIVI_RESIZE_BIT). DONE when the guest has it: CPUS
+     * and MEMORY when it has taken or given back all, BALLOON when the balloon has its size, DISK
+     * when the image has the size and the device says so. PROGRESS with done of total before that.
+     * Asking for what is there already is success, so an operation that was cut short can be done
+     * again. No time limit here; a later call of the same kind takes an unfinished one over: both
+     * end together. Errors: INVALID beyond what this run was started with; VMM.
+     */
+    unsigned resize_kinds;
+    int (*resize)(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err);
+
+    /*
+     * optional. DONE with value {"disks": {ID: {"read_bytes", "written_bytes", "reads", "writes",
+     * "flushes"}}, "nets": {ID: {"rx_bytes", "tx_bytes", "rx_packets", "tx_packets"}},
+     * "balloon_bytes"}: integers since the start of this run; what the VMM does not count is null.
+     * balloon_bytes is what is left to the guest.
+     */
+    int (*counters)(void *m, uint64_t op, viv_error *err);
 
     /* Teardown: no callback afterwards, all descriptors closed, safe after a failed start and on
      * zeroed state. Mandatory. Does not touch the VMM. */

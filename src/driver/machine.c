@@ -39,7 +39,48 @@ static const struct rule rules[] = {
      STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED) | STATE_BIT(VIV_ST_STOPPING),
      "only a running VM has an agent", "reach an agent in the guest"},
     {"query", VIVI_CAP_STATE, HAS_VMM, "only a VM with a VMM can be asked", "tell its state"},
+    {"counters", VIVI_CAP_COUNTERS, STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED),
+     "only a running VM has counters", "count"},
 };
+
+#define ONLY_RUNNING STATE_BIT(VIV_ST_RUNNING), "only a running VM can be changed"
+#define NO_ROW       VIVI_CAP_COUNT_ /* of kinds that are no row of their own */
+
+static const struct rule device_rules[] = {
+    [VIVI_DEV_DISK] = {"disk", VIVI_CAP_DISK_HOTPLUG, ONLY_RUNNING, "hot-plug disks"},
+    [VIVI_DEV_NET] = {"net", VIVI_CAP_NET_HOTPLUG, ONLY_RUNNING, "hot-plug NICs"},
+    [VIVI_DEV_SHARE] = {"share", NO_ROW, ONLY_RUNNING, "hot-plug shares"},
+    [VIVI_DEV_VSOCK] = {"vsock", NO_ROW, ONLY_RUNNING, "hot-plug vsock devices"},
+    [VIVI_DEV_PMEM] = {"pmem", NO_ROW, ONLY_RUNNING, "hot-plug persistent memory"},
+    [VIVI_DEV_VDPA] = {"vdpa", NO_ROW, ONLY_RUNNING, "hot-plug vDPA devices"},
+    [VIVI_DEV_VFIO] = {"vfio", NO_ROW, ONLY_RUNNING, "hot-plug VFIO devices"},
+    [VIVI_DEV_USER] = {"user", NO_ROW, ONLY_RUNNING, "hot-plug vfio-user devices"},
+    [VIVI_DEV_VHOST_USER] = {"vhost-user", NO_ROW, ONLY_RUNNING, "hot-plug vhost-user devices"},
+};
+_Static_assert(ARRAY_SIZE(device_rules) == VIVI_DEV_COUNT_, "a rule for every kind of device");
+
+static const struct rule resize_rules[] = {
+    [VIVI_RESIZE_CPUS] = {"cpus", VIVI_CAP_CPU_HOTPLUG, ONLY_RUNNING, "change CPUs"},
+    [VIVI_RESIZE_MEMORY] = {"memory", VIVI_CAP_MEMORY_HOTPLUG, ONLY_RUNNING, "change memory"},
+    [VIVI_RESIZE_BALLOON] = {"balloon", VIVI_CAP_BALLOON, ONLY_RUNNING, "set a balloon"},
+    [VIVI_RESIZE_DISK] = {"disk", VIVI_CAP_DISK_RESIZE,
+                          STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED),
+                          "only a running VM can be changed", "resize disks"},
+    [VIVI_RESIZE_ZONE] = {"zone", NO_ROW, ONLY_RUNNING, "resize memory zones"},
+};
+_Static_assert(ARRAY_SIZE(resize_rules) == VIVI_RESIZE_COUNT_, "a rule for every kind of size");
+
+/* What is wrong with a table whatever its rows are; NULL: nothing. */
+static const char *incomplete(const struct vivi_driver_effects *fx)
+{
+    if (!fx->start || !fx->done || !fx->quit || !fx->query || !fx->adopt || fx->machine_size == 0 ||
+        !fx->pause != !fx->resume)
+        return "a mandatory slot";
+    if (!fx->device_add != !fx->device_kinds || !fx->device_remove != !fx->device_kinds ||
+        !fx->resize != !fx->resize_kinds)
+        return "a slot without kinds";
+    return NULL;
+}
 
 const char *vivi_machine_mismatch(const struct vivi_caps *caps,
                                   const struct vivi_driver_effects *fx)
@@ -55,11 +96,17 @@ const char *vivi_machine_mismatch(const struct vivi_caps *caps,
         {VIVI_CAP_RESET, fx->reset != NULL},
         {VIVI_CAP_PAUSE, fx->pause != NULL && fx->resume != NULL},
         {VIVI_CAP_ADOPT, fx->adopt != NULL},
+        {VIVI_CAP_DISK_HOTPLUG, fx->device_kinds & VIVI_DEVICE_BIT(VIVI_DEV_DISK)},
+        {VIVI_CAP_NET_HOTPLUG, fx->device_kinds & VIVI_DEVICE_BIT(VIVI_DEV_NET)},
+        {VIVI_CAP_CPU_HOTPLUG, fx->resize_kinds & VIVI_RESIZE_BIT(VIVI_RESIZE_CPUS)},
+        {VIVI_CAP_MEMORY_HOTPLUG, fx->resize_kinds & VIVI_RESIZE_BIT(VIVI_RESIZE_MEMORY)},
+        {VIVI_CAP_BALLOON, fx->resize_kinds & VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON)},
+        {VIVI_CAP_DISK_RESIZE, fx->resize_kinds & VIVI_RESIZE_BIT(VIVI_RESIZE_DISK)},
+        {VIVI_CAP_COUNTERS, fx->counters != NULL},
     };
 
-    if (!fx->start || !fx->done || !fx->quit || !fx->query || !fx->adopt || fx->machine_size == 0 ||
-        !fx->pause != !fx->resume)
-        return "a mandatory slot";
+    if (incomplete(fx))
+        return incomplete(fx);
     for (int cap = 0; cap < VIVI_CAP_COUNT_; cap++) {
         bool filled = false;
 
@@ -112,6 +159,8 @@ static const char *missing_because(const struct vivi_machine *m, enum vivi_cap c
 {
     const char *none = NULL;
 
+    if (cap == VIVI_CAP_COUNT_)
+        return "it has no such operation";
     if (m->driver->kind == VIVI_DRIVER_QEMU)
         none = vivi_cap_rows[cap].qemu_none;
     else if (m->driver->kind == VIVI_DRIVER_CLOUD_HYPERVISOR)
@@ -125,19 +174,49 @@ static const char *missing_because(const struct vivi_machine *m, enum vivi_cap c
     return "this host does not allow it";
 }
 
-int vivi_machine_may(const struct vivi_machine *m, const char *verb, viv_error *err)
+static int obey(const struct vivi_machine *m, const struct rule *rule, bool able, viv_error *err)
 {
-    const struct rule *rule = find_rule(verb);
-
-    if (!rule)
-        return vivi_fail(err, VIV_E_INTERNAL, "no rule for the verb %s", verb);
-    if (!vivi_caps_has(&m->caps, rule->cap))
+    if (!able)
         return vivi_fail(err, VIV_E_UNSUPPORTED, "driver %s cannot %s here: %s", m->driver->name,
                          rule->able, missing_because(m, rule->cap));
     if (!(rule->states & STATE_BIT(m->state)))
         return vivi_fail(err, VIV_E_WRONG_STATE, "%s (it is %s)", rule->only,
                          vivi_state_name(m->state));
     return 0;
+}
+
+int vivi_machine_may(const struct vivi_machine *m, const char *verb, viv_error *err)
+{
+    const struct rule *rule = find_rule(verb);
+
+    if (!rule)
+        return vivi_fail(err, VIV_E_INTERNAL, "no rule for the verb %s", verb);
+    return obey(m, rule, vivi_caps_has(&m->caps, rule->cap), err);
+}
+
+/* Of a kind: its bit in the driver's slot, and its row where it has one. */
+static int may_kind(const struct vivi_machine *m, const struct rule *rule, unsigned kinds,
+                    unsigned bit, viv_error *err)
+{
+    bool able = m->fx && (kinds & bit);
+
+    if (rule->cap != NO_ROW && !vivi_caps_has(&m->caps, rule->cap))
+        able = false;
+    return obey(m, rule, able, err);
+}
+
+int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind kind,
+                            viv_error *err)
+{
+    return may_kind(m, &device_rules[kind], m->fx ? m->fx->device_kinds : 0, VIVI_DEVICE_BIT(kind),
+                    err);
+}
+
+int vivi_machine_may_resize(const struct vivi_machine *m, enum vivi_resize_kind kind,
+                            viv_error *err)
+{
+    return may_kind(m, &resize_rules[kind], m->fx ? m->fx->resize_kinds : 0, VIVI_RESIZE_BIT(kind),
+                    err);
 }
 
 int vivi_machine_start(struct vivi_machine *m, const struct vivi_machine_start *s, uint64_t op,
@@ -199,4 +278,33 @@ int vivi_machine_agent_connect(struct vivi_machine *m, uint64_t op, viv_error *e
 int vivi_machine_query(struct vivi_machine *m, uint64_t op, viv_error *err)
 {
     return dispatch(m, "query", m->fx->query, op, err);
+}
+
+int vivi_machine_device_add(struct vivi_machine *m, const struct vivi_device *d, uint64_t op,
+                            viv_error *err)
+{
+    int r = vivi_machine_may_device(m, d->kind, err);
+
+    return r < 0 ? r : m->fx->device_add(m->priv, d, op, err);
+}
+
+int vivi_machine_device_remove(struct vivi_machine *m, enum vivi_device_kind kind, const char *id,
+                               uint64_t op, viv_error *err)
+{
+    int r = vivi_machine_may_device(m, kind, err);
+
+    return r < 0 ? r : m->fx->device_remove(m->priv, kind, id, op, err);
+}
+
+int vivi_machine_resize(struct vivi_machine *m, const struct vivi_resize *what, uint64_t op,
+                        viv_error *err)
+{
+    int r = vivi_machine_may_resize(m, what->kind, err);
+
+    return r < 0 ? r : m->fx->resize(m->priv, what, op, err);
+}
+
+int vivi_machine_counters(struct vivi_machine *m, uint64_t op, viv_error *err)
+{
+    return dispatch(m, "counters", m->fx->counters, op, err);
 }

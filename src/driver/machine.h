@@ -36,6 +36,17 @@ int vivi_machine_power_button(struct vivi_machine *m, uint64_t op, viv_error *er
 int vivi_machine_quit(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_agent_connect(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_query(struct vivi_machine *m, uint64_t op, viv_error *err);
+int vivi_machine_device_add(struct vivi_machine *m, const struct vivi_device *d, uint64_t op,
+                            viv_error *err);
+int vivi_machine_device_remove(struct vivi_machine *m, enum vivi_device_kind kind, const char *id,
+                               uint64_t op, viv_error *err);
+int vivi_machine_resize(struct vivi_machine *m, const struct vivi_resize *what, uint64_t op,
+                        viv_error *err);
+int vivi_machine_counters(struct vivi_machine *m, uint64_t op, viv_error *err);
 /* The verb tests alone, without doing it: what state and capability say. verb: "pause", "resume",
  * "reset", "stop", … */
 int vivi_machine_may(const struct vivi_machine *m, const char *verb, viv_error *err);
+int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind kind,
+                            viv_error *err);
+int vivi_machine_may_resize(const struct vivi_machine *m, enum vivi_resize_kind kind,
+                            viv_error *err);

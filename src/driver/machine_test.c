@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "driver/capset.h"
 #include "driver/machine.h"
 
 /* A driver that only counts. */
@@ -56,11 +57,56 @@ static const struct vivi_driver_effects full = {.name = "qemu",
                                                 .reset = count,
                                                 .done = count_done};
 
+static const struct vivi_device *added;
+static const struct vivi_resize *resized;
+
+static int count_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err)
+{
+    added = d;
+    return count(m, op, err);
+}
+
+static int count_remove(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
+                        viv_error *err)
+{
+    (void)kind;
+    (void)id;
+    return count(m, op, err);
+}
+
+static int count_resize(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err)
+{
+    resized = what;
+    return count(m, op, err);
+}
+
+/* clang-format off */
+#define COUNTED_CAPS(X) X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT)
+/* clang-format on */
+static const struct vivi_driver counted_driver = {
+    .name = "qemu", .kind = VIVI_DRIVER_QEMU, .caps = VIVI_CAPSET(COUNTED_CAPS)};
+
 static void make(struct vivi_machine *m)
 {
-    const struct vivi_driver *d = vivi_driver_get(VIVI_DRIVER_QEMU);
+    assert_int_equal(vivi_machine_init(m, &counted_driver, &full, &counted_driver.caps, NULL), 0);
+}
 
-    assert_int_equal(vivi_machine_init(m, d, &full, &d->caps, NULL), 0);
+/* With disks that come and go, CPUs and balloon that change, and counters. */
+#define HOT_CAPS(X) COUNTED_CAPS(X) X(DISK_HOTPLUG) X(CPU_HOTPLUG) X(BALLOON) X(COUNTERS)
+static const struct vivi_driver hot_driver = {
+    .name = "qemu", .kind = VIVI_DRIVER_QEMU, .caps = VIVI_CAPSET(HOT_CAPS)};
+
+static struct vivi_driver_effects hot_effects(void)
+{
+    struct vivi_driver_effects fx = full;
+
+    fx.device_kinds = VIVI_DEVICE_BIT(VIVI_DEV_DISK) | VIVI_DEVICE_BIT(VIVI_DEV_SHARE);
+    fx.device_add = count_add;
+    fx.device_remove = count_remove;
+    fx.resize_kinds = VIVI_RESIZE_BIT(VIVI_RESIZE_CPUS) | VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON);
+    fx.resize = count_resize;
+    fx.counters = count;
+    return fx;
 }
 
 static void pause_without_the_capability_is_refused_and_calls_nothing(void **state)
@@ -200,7 +246,7 @@ static void every_driver_keeps_slots_and_rows_together(void **state)
 
 static void a_row_without_slot_and_a_slot_without_row_are_found(void **state)
 {
-    struct vivi_caps caps = vivi_driver_get(VIVI_DRIVER_QEMU)->caps;
+    struct vivi_caps caps = counted_driver.caps;
     struct vivi_driver_effects fx = full;
 
     (void)state;
@@ -227,6 +273,87 @@ static void a_row_without_slot_and_a_slot_without_row_are_found(void **state)
     assert_string_equal(vivi_machine_mismatch(&caps, &fx), "a mandatory slot");
 }
 
+static void kinds_of_changes_are_rows_of_their_own(void **state)
+{
+    struct vivi_driver_effects fx = hot_effects();
+    struct vivi_caps caps = hot_driver.caps;
+
+    (void)state;
+    assert_null(vivi_machine_mismatch(&caps, &fx));
+    fx.device_kinds |= VIVI_DEVICE_BIT(VIVI_DEV_NET);
+    assert_string_equal(vivi_machine_mismatch(&caps, &fx), "net-hotplug");
+    fx = hot_effects();
+    fx.resize_kinds &= ~VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON);
+    assert_string_equal(vivi_machine_mismatch(&caps, &fx), "balloon");
+    fx = hot_effects();
+    fx.counters = NULL;
+    assert_string_equal(vivi_machine_mismatch(&caps, &fx), "counters");
+    fx = hot_effects();
+    fx.device_remove = NULL;
+    assert_string_equal(vivi_machine_mismatch(&caps, &fx), "a slot without kinds");
+    fx = hot_effects();
+    fx.resize_kinds = 0;
+    assert_string_equal(vivi_machine_mismatch(&caps, &fx), "a slot without kinds");
+}
+
+static void a_kind_that_the_driver_does_not_handle_is_refused_by_name(void **state)
+{
+    struct vivi_driver_effects fx = hot_effects();
+    struct vivi_device d = {.kind = VIVI_DEV_NET, .id = "n1"};
+    struct vivi_resize to = {.kind = VIVI_RESIZE_MEMORY, .to = 1};
+    struct vivi_machine m;
+    viv_error err = VIV_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(vivi_machine_init(&m, &hot_driver, &fx, &hot_driver.caps, NULL), 0);
+    m.state = VIV_ST_RUNNING;
+    assert_int_equal(vivi_machine_device_add(&m, &d, 1, &err), -VIV_E_UNSUPPORTED);
+    assert_string_equal(err.message,
+                        "driver qemu cannot hot-plug NICs here: it has no such operation");
+    assert_int_equal(vivi_machine_device_remove(&m, VIVI_DEV_VSOCK, "v", 1, &err),
+                     -VIV_E_UNSUPPORTED);
+    assert_string_equal(err.message,
+                        "driver qemu cannot hot-plug vsock devices here: it has no such operation");
+    assert_int_equal(vivi_machine_resize(&m, &to, 1, &err), -VIV_E_UNSUPPORTED);
+    assert_int_equal(((struct counted *)m.priv)->calls, 0);
+    d.kind = VIVI_DEV_SHARE; /* a kind without a row */
+    assert_int_equal(vivi_machine_device_add(&m, &d, 1, &err), 0);
+    assert_ptr_equal(added, &d);
+    to.kind = VIVI_RESIZE_BALLOON;
+    assert_int_equal(vivi_machine_resize(&m, &to, 2, &err), 0);
+    assert_ptr_equal(resized, &to);
+    vivi_caps_set(&m.caps, VIVI_CAP_BALLOON, false);
+    assert_int_equal(vivi_machine_resize(&m, &to, 2, &err), -VIV_E_UNSUPPORTED);
+    assert_string_equal(err.message,
+                        "driver qemu cannot set a balloon here: this host does not allow it");
+    vivi_machine_done(&m);
+}
+
+static void changes_need_a_running_machine(void **state)
+{
+    struct vivi_driver_effects fx = hot_effects();
+    const struct vivi_device d = {.kind = VIVI_DEV_DISK, .id = "data"};
+    struct vivi_machine m;
+    viv_error err = VIV_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(vivi_machine_init(&m, &hot_driver, &fx, &hot_driver.caps, NULL), 0);
+    for (int s = 0; s < VIV_ST_COUNT_; s++) {
+        m.state = (enum viv_state)s;
+        assert_int_equal(vivi_machine_device_add(&m, &d, 1, &err) == 0, s == VIV_ST_RUNNING);
+        assert_int_equal(vivi_machine_device_remove(&m, VIVI_DEV_DISK, "data", 1, &err) == 0,
+                         s == VIV_ST_RUNNING);
+        assert_int_equal(vivi_machine_may_resize(&m, VIVI_RESIZE_CPUS, &err) == 0,
+                         s == VIV_ST_RUNNING);
+        assert_int_equal(vivi_machine_counters(&m, 1, &err) == 0,
+                         s == VIV_ST_RUNNING || s == VIV_ST_PAUSED);
+    }
+    m.state = VIV_ST_PAUSED;
+    assert_int_equal(vivi_machine_device_add(&m, &d, 1, &err), -VIV_E_WRONG_STATE);
+    assert_string_equal(err.message, "only a running VM can be changed (it is paused)");
+    vivi_machine_done(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +365,9 @@ int main(void)
         cmocka_unit_test(done_reaches_the_driver_once),
         cmocka_unit_test(every_driver_keeps_slots_and_rows_together),
         cmocka_unit_test(a_row_without_slot_and_a_slot_without_row_are_found),
+        cmocka_unit_test(kinds_of_changes_are_rows_of_their_own),
+        cmocka_unit_test(a_kind_that_the_driver_does_not_handle_is_refused_by_name),
+        cmocka_unit_test(changes_need_a_running_machine),
     };
 
     return cmocka_run_group_tests_name("driver machine", tests, NULL, NULL);

@@ -552,6 +552,8 @@ void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
     case VIVI_EV_CREATED:
         vivi_timeline_mark(&m->timeline, VIVI_STEP_CREATED, vivi_mono_us());
         break;
+    case VIVI_EV_PROGRESS:
+    case VIVI_EV_DEVICE: break;
     }
 }
 

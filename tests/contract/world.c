@@ -208,6 +208,12 @@ static void host_event(void *ctx, const struct vivi_driver_event *e)
         w->reason = e->reason;
         return;
     case VIVI_EV_RESET: record_reset(w, e); return;
+    case VIVI_EV_PROGRESS: w->n_progress++; return;
+    case VIVI_EV_DEVICE:
+        w->n_device++;
+        w->device_kind = e->device_kind;
+        (void)snprintf(w->device_id, sizeof(w->device_id), "%s", e->id);
+        return;
     }
 }
 

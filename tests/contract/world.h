@@ -66,7 +66,9 @@ struct world {
     /* what the driver told */
     struct done_record done[WORLD_MAX_DONE];
     size_t n_done;
-    unsigned n_api, n_created, n_reset, n_ending, n_events;
+    unsigned n_api, n_created, n_reset, n_ending, n_events, n_progress, n_device;
+    enum vivi_device_kind device_kind; /* that left last */
+    char device_id[64];
     enum viv_state state; /* last told; VIV_ST_COUNT_ = none */
     enum vivi_reason reason;
     bool obeys; /* the guest obeys keys */
