@@ -1,61 +1,45 @@
 /*
- * viv port. What a run really has stands in the info's "ports" (host port 0 means that a free one
- * was taken); a VM that does not run shows what its configuration asks for.
+ * viv port. A host port that is "any" is a free one that the next start takes.
  */
 #include <string.h>
 
 #include "cli/look.h"
 #include "cli/out.h"
-#include "model/parse.h"
 
-/* "80/tcp -> 127.0.0.1:8080" */
-static void print_forward(const char *name, bool several, const struct vivi_forward *f)
+static const char *word(const json_t *port, const char *key)
 {
-    const char *proto = f->udp ? "udp" : "tcp";
-    bool v6 = strchr(f->host_ip, ':');
-    char host[12] = "any";
+    const char *s = json_string_value(json_object_get(port, key));
 
-    if (f->host_port)
-        (void)snprintf(host, sizeof(host), "%u", (unsigned)f->host_port);
-    (void)printf("%s%s%u/%s -> %s%s%s:%s\n", several ? name : "", several ? ": " : "",
-                 (unsigned)f->guest_port, proto, v6 ? "[" : "", f->host_ip, v6 ? "]" : "", host);
+    return s ? s : "?";
 }
 
-static json_t *forward_json(const struct vivi_forward *f)
+/* "80/tcp -> 127.0.0.1:8080" */
+static void print_forward(const char *name, bool several, const json_t *port)
 {
-    return json_pack("{s:s, s:s, s:i, s:i}", "protocol", f->udp ? "udp" : "tcp", "host_ip",
-                     f->host_ip, "host_port", (int)f->host_port, "guest_port", (int)f->guest_port);
+    const json_t *host_port = json_object_get(port, "host_port");
+    const char *ip = word(port, "host_ip");
+    bool v6 = strchr(ip, ':');
+    char host[12] = "any";
+
+    if (json_is_integer(host_port))
+        (void)snprintf(host, sizeof(host), "%d", (int)json_integer_value(host_port));
+    (void)printf("%s%s%d/%s -> %s%s%s:%s\n", several ? name : "", several ? ": " : "",
+                 (int)json_integer_value(json_object_get(port, "guest_port")),
+                 word(port, "protocol"), v6 ? "[" : "", ip, v6 ? "]" : "", host);
 }
 
 static int print_ports(struct vivi_cli *c, const char *name, const viv_rec *info)
 {
     cleanup_json json_t *doc = vivi_rec_to_json(info);
-    json_t *ports = json_array(), *net, *text;
-    bool several = c->args.n_words != 1;
-    const json_t *nets;
-    size_t i, k;
-    bool null;
+    json_t *ports = json_object_get(doc, "ports"), *port;
+    size_t i;
 
-    nets = vivi_out_at(doc, "running.nets", &null);
-    if (!nets)
-        nets = vivi_out_at(doc, "config.nets", &null);
-    json_array_foreach((json_t *)(uintptr_t)nets, i, net)
-    {
-        json_array_foreach(json_object_get(net, "forward"), k, text)
-        {
-            struct vivi_forward f;
-
-            if (!json_is_string(text) || vivi_parse_forward(json_string_value(text), &f, NULL) < 0)
-                continue;
-            if (vivi_cli_structured(c))
-                (void)json_array_append_new(ports, forward_json(&f));
-            else
-                print_forward(name, several, &f);
-        }
-    }
     if (vivi_cli_structured(c))
-        return vivi_cli_record(c, json_pack("{s:s, s:o}", "name", name, "ports", ports));
-    json_decref(ports);
+        return vivi_cli_record(c, json_pack("{s:s, s:O}", "name", name, "ports", ports));
+    json_array_foreach(ports, i, port)
+    {
+        print_forward(name, c->args.n_words != 1, port);
+    }
     return 0;
 }
 

@@ -168,9 +168,12 @@ enum vivi_event_kind {
     VIVI_EV_PROGRESS, /* operation op goes on: text, done of total (bytes or CPUs; total 0 =
                        * unknown)
                        */
-    VIVI_EV_DEVICE /* a device has left the machine: device_kind, id. Told once for each, before the
-                      DONE of the removal that asked for it; also when that had timed out or nobody
-                      had asked. */
+    VIVI_EV_DEVICE,   /* a device has left the machine: device_kind, id. Told once for each, before
+                        the   DONE of the removal that asked for it; also when that had timed out or
+                        nobody   had asked. */
+    VIVI_EV_PORTS /* the forwards of this run as they are, before the DONE of start or adopt, if any
+                     was asked for without a host port: value is a list of {net, protocol, host_ip,
+                     host_port or null, guest_port} */
 };
 
 struct vivi_driver_event {
@@ -178,7 +181,8 @@ struct vivi_driver_event {
     uint64_t run;         /* late events of an older run are dropped by it */
     uint64_t op;          /* DONE */
     const viv_error *err; /* DONE; borrowed for the call; NULL or code 0 = success */
-    const json_t *value;  /* DONE of a slot that answers; borrowed for the call; NULL = none */
+    const json_t
+        *value; /* PORTS, DONE of a slot that answers; borrowed for the call; NULL = none */
     int fd; /* DONE of a slot that opens something: the receiver's from now on; 0 (and −1) = none,
                as all descriptors of ours are above 2 */
     enum viv_state state;    /* STATE */

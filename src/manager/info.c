@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "model/parse.h"
 
 struct sources {
     struct vivi_state state;
@@ -128,6 +129,44 @@ static const json_t *config_in_force(const struct sources *s)
     return s->config ? s->config : json_object_get(s->running, "config");
 }
 
+/* A forward as the configuration has it: host_port null = a free one, at the next start. */
+static json_t *forward_json(const char *net, const char *text)
+{
+    struct vivi_forward f;
+
+    if (vivi_parse_forward(text, &f, NULL) < 0)
+        return NULL;
+    return json_pack("{s:s, s:s, s:s, s:o, s:i}", "net", net, "protocol", f.udp ? "udp" : "tcp",
+                     "host_ip", f.host_ip, "host_port",
+                     f.host_port ? json_integer(f.host_port) : json_null(), "guest_port",
+                     (int)f.guest_port);
+}
+
+/* What a run really has, where its driver had to tell; else what is asked for. */
+static json_t *ports_json(const struct sources *s)
+{
+    bool runs = vivi_state_has_vmm(s->state.state) && s->running;
+    const json_t *told = runs ? json_object_get(s->running, "forwards") : NULL, *config;
+    json_t *list, *net, *text;
+    size_t i, k;
+
+    if (told)
+        return json_deep_copy(told);
+    config = runs ? json_object_get(s->running, "config") : s->config;
+    list = json_array();
+    json_array_foreach(json_object_get(config, "nets"), i, net)
+    {
+        const char *id = json_string_value(json_object_get(net, "id"));
+
+        json_array_foreach(json_object_get(net, "forward"), k, text)
+        {
+            if (id && json_is_string(text))
+                (void)json_array_append_new(list, forward_json(id, json_string_value(text)));
+        }
+    }
+    return list;
+}
+
 static json_t *labels_json(const struct sources *s)
 {
     json_t *labels = json_object_get(config_in_force(s), "labels");
@@ -203,6 +242,7 @@ static json_t *info_json(viv *v, const struct sources *s)
     bad |= json_object_set_new(doc, "accel_reason",
                                has_run ? copy_of(s->running, "accel_reason") : json_null());
     bad |= json_object_set_new(doc, "labels", labels_json(s));
+    bad |= json_object_set_new(doc, "ports", ports_json(s));
     bad |= json_object_set_new(doc, "config", s->config ? json_incref(s->config) : json_null());
     bad |= json_object_set_new(doc, "pending", json_null());
     bad |= doc ? add_processes(doc, s) : -1;

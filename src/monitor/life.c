@@ -554,6 +554,7 @@ void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
         break;
     case VIVI_EV_PROGRESS:
     case VIVI_EV_DEVICE: break;
+    case VIVI_EV_PORTS: vivi_record_ports(m, e->value); break;
     }
 }
 

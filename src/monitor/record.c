@@ -249,6 +249,12 @@ int vivi_record_running_new(struct vivi_monitor *m, viv_error *err)
     return vivi_json_write(m->dir.fd, VIVI_RUNNING_FILE, doc, VIVI_FAST, err);
 }
 
+void vivi_record_ports(struct vivi_monitor *m, const json_t *ports)
+{
+    (void)json_object_set_new(m->running, "forwards", json_deep_copy(ports));
+    vivi_record_running(m);
+}
+
 void vivi_record_boot(struct vivi_monitor *m)
 {
     json_t *boots = json_object_get(m->running, "boots");

@@ -203,6 +203,7 @@ static void host_event(void *ctx, const struct vivi_driver_event *e)
     case VIVI_EV_STATE: w->state = w->machine.state = e->state; return;
     case VIVI_EV_API: w->n_api++; return;
     case VIVI_EV_CREATED: w->n_created++; return;
+    case VIVI_EV_PORTS: return;
     case VIVI_EV_ENDING:
         w->n_ending++;
         w->reason = e->reason;

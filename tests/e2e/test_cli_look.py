@@ -98,7 +98,7 @@ def test_ip_and_port(root):
     assert web("ip", "-o", "json").json()["ip"] == "192.0.2.7"
     assert web("port").out == "80/tcp -> 127.0.0.1:18080\n53/udp -> 127.0.0.1:53\n"
     assert web("port", "-o", "json").json()["ports"][0] == {
-        "protocol": "tcp", "host_ip": "127.0.0.1", "host_port": 18080, "guest_port": 80}
+        "net": "n0", "protocol": "tcp", "host_ip": "127.0.0.1", "host_port": 18080, "guest_port": 80}
 
 
 # ---- logs ----

@@ -95,7 +95,7 @@ def program(tmp_path_factory):
 @pytest.fixture(scope="module")
 def web(module_root, guest, ports, program):
     vm = module_root.qemu("web", guest, disks=[{"id": "program", "path": str(program)}], nets=[{"id": "lan", "forward": [
-        f"{ports['http']}:80", f"{ports['echo']}:7/tcp", f"{ports['udp']}:7/udp"]}])
+        f"{ports['http']}:80", f"{ports['echo']}:7/tcp", f"{ports['udp']}:7/udp", "0:80"]}])
     return vm.boot()
 
 
@@ -120,6 +120,32 @@ def test_the_guest_reaches_a_service_on_the_hosts_loopback(shell):
 def test_a_forwarded_tcp_port_leads_into_the_guest(web, shell, ports):
     assert f"80/tcp -> 127.0.0.1:{ports['http']}\n" in web("port").out
     assert fetch(ports["http"], "/hello") == b"hello from the guest\n"
+
+
+def test_host_port_0_takes_a_free_one_and_says_which(web, shell, ports):
+    free = web.info()["ports"][3]
+    assert (free["net"], free["protocol"], free["host_ip"], free["guest_port"]) == ("lan", "tcp", "127.0.0.1", 80)
+    assert free["host_port"] not in (0, None, ports["http"])
+    assert f"80/tcp -> 127.0.0.1:{free['host_port']}\n" in web("port").out
+    assert web("port", "-o", "json").json()["ports"][3] == free
+    assert fetch(free["host_port"], "/hello") == b"hello from the guest\n"
+
+
+def test_the_free_port_is_known_after_the_monitor_died(web, shell):
+    before = web.info()
+    vivtest.kill(before["monitor"])
+    web.until("the next monitor is there", lambda: (web.info()["monitor"] or before["monitor"]) != before["monitor"])
+    assert web.info()["ports"] == before["ports"]
+
+
+def test_a_free_port_is_any_until_it_is_taken(root, guest):
+    vm = root.qemu("web", guest, nets=[{"id": "lan", "forward": ["0:80", "0:80", "0:53/udp"]}])
+    assert vm("port").out == "80/tcp -> 127.0.0.1:any\n" * 2 + "53/udp -> 127.0.0.1:any\n"
+    vm("start")
+    taken = [p["host_port"] for p in vm.info()["ports"]]
+    assert None not in taken and taken[0] != taken[1]
+    vm("kill")
+    assert [p["host_port"] for p in vm.info()["ports"]] == [None] * 3
 
 
 def test_a_megabyte_comes_through_unchanged(shell, ports):

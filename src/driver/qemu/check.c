@@ -195,10 +195,11 @@ static int check_forward(const struct vivi_config *c, const struct vivi_facts *f
     (void)snprintf(field, sizeof(field), "nets.%s.forward", c->nets[net].id);
     vivi_format_forward(f, text);
     if (strchr(f->host_ip, ':'))
-        return vivi_problem(p, VIV_E_UNSUPPORTED, field, NULL,
-                            "%s: qemu forwards from IPv4 addresses only", text);
+        return vivi_problem(p, VIV_E_UNSUPPORTED, field,
+                            "give an IPv4 address of this host: 127.0.0.1, or 0.0.0.0 for all",
+                            "%s: qemu's user network listens on IPv4 addresses only", text);
     if (f->host_port == 0)
-        return vivi_problem(p, VIV_E_UNSUPPORTED, field, NULL, "%s: qemu needs a host port", text);
+        return 0; /* a free one */
     if (taken_before(c, net, index))
         return vivi_problem(p, VIV_E_INVALID, field, NULL, "%s: port %u is forwarded already", text,
                             (unsigned)f->host_port);

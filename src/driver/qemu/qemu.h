@@ -21,5 +21,11 @@ int qemu_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error
 
 /* "q35" for auto; NULL: not a machine type that this driver can make. */
 const char *qemu_machine(const char *configured);
+/* usernet.c: whether QEMU has to be asked for a host port, and every forward as the text of "info
+ * usernet" says it is: [{net, protocol, host_ip, host_port (null: not in the text), guest_port}].
+ * NULL: no memory. */
+bool qemu_wants_ports(const struct vivi_config *c);
+json_t *qemu_ports(const struct vivi_config *c, const char *usernet);
+
 /* Version out of what --version prints; false: not QEMU. */
 bool qemu_parse_version(const char *text, char ret[64]);

@@ -37,6 +37,7 @@ enum tag {
     T_ADOPT_CONT,
     T_QUERY,
     T_CHECK,
+    T_PORTS,
     T_PAUSE,
     T_RESUME,
     T_BUTTON,
@@ -60,6 +61,7 @@ struct deferred {
 
 struct qemu_machine {
     const struct vivi_driver_host *host;
+    const struct vivi_config *config;
     const char *run_dir;
     uint64_t run;
     struct qmp qmp;
@@ -316,6 +318,16 @@ static void have_check(struct qemu_machine *m, const json_t *value)
     tell_state(m, paused ? VIV_ST_PAUSED : VIV_ST_RUNNING);
 }
 
+static void have_ports(struct qemu_machine *m, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    json_t *ports = text ? qemu_ports(m->config, text) : NULL;
+
+    if (ports)
+        emit(m, (struct vivi_driver_event){.kind = VIVI_EV_PORTS, .value = ports});
+    json_decref(ports);
+}
+
 static void begin_reply(struct qemu_machine *m, enum tag tag, const json_t *value,
                         const viv_error *err)
 {
@@ -382,6 +394,10 @@ static void on_reply(void *arg, int tag, uint64_t op, const json_t *value, const
         if (!err)
             have_check(m, value);
         return;
+    case T_PORTS:
+        if (!err)
+            have_ports(m, value);
+        return;
     case T_PAUSE:
     case T_RESUME: pause_reply(m, (enum tag)tag, op, err); return;
     case T_RESET:
@@ -440,6 +456,9 @@ static void on_ready(void *arg)
     viv_error why = VIV_ERROR_INIT;
     int r;
 
+    if (qemu_wants_ports(m->config))
+        send_own(m, "human-monitor-command", json_pack("{s:s}", "command-line", "info usernet"),
+                 T_PORTS);
     if (m->adopting) {
         r = send_op(m, "set-action", reboot_action("shutdown"), T_ADOPT_ACTION, 0, &why);
     } else {
@@ -605,6 +624,7 @@ static int begin(void *priv, const struct vivi_machine_start *s, bool adopting, 
     int r;
 
     m->host = s->host;
+    m->config = s->config;
     m->run_dir = s->run_dir;
     m->run = s->run;
     m->adopting = adopting;

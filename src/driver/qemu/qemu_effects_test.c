@@ -28,12 +28,14 @@ struct twin {
     char dir[64];
     struct poll_loop loop;
     struct vivi_driver_host host;
+    struct vivi_config config;
     void *m;
     int listen_fd, peer_fd, events_fd;
     struct vivi_buf in;
     uint64_t id; /* of the last command seen */
     /* told by the driver */
-    unsigned n_api, n_created, n_done, n_reset, n_ending, n_state;
+    int port;
+    unsigned n_api, n_created, n_ports, n_done, n_reset, n_ending, n_state;
     uint64_t done_op, reset_offset;
     viv_error done_err;
     enum viv_state state;
@@ -53,6 +55,11 @@ static void on_event(void *ctx, const struct vivi_driver_event *e)
     case VIVI_EV_CREATED: t->n_created++; return;
     case VIVI_EV_PROGRESS:
     case VIVI_EV_DEVICE: return;
+    case VIVI_EV_PORTS:
+        t->n_ports++;
+        t->port =
+            (int)json_integer_value(json_object_get(json_array_get(e->value, 0), "host_port"));
+        return;
     case VIVI_EV_DONE:
         t->n_done++;
         t->done_op = e->op;
@@ -219,7 +226,8 @@ static void drained(struct twin *t, uint64_t size)
 
 static void begin(struct twin *t, bool adopt)
 {
-    const struct vivi_machine_start s = {.host = &t->host, .run_dir = t->dir, .run = 3};
+    const struct vivi_machine_start s = {
+        .host = &t->host, .config = &t->config, .run_dir = t->dir, .run = 3};
     viv_error err = VIV_ERROR_INIT;
     int r = adopt ? vivi_effects_qemu.adopt(t->m, &s, 1, &err)
                   : vivi_effects_qemu.start(t->m, &s, 1, &err);
@@ -262,6 +270,29 @@ static void adopt(struct twin *t, const char *status, const char *events)
 #define RESUME_EVENT "{\"event\": \"RESUME\"}\r\n"
 
 /* ---- start ---- */
+
+static void a_port_that_the_system_chose_is_told_before_the_start_is_done(void **state)
+{
+    static char id[] = "n0";
+    struct vivi_forward f = {.host_ip = "127.0.0.1", .guest_port = 80};
+    struct vivi_net net = {.id = id, .forwards = &f, .n_forwards = 1};
+    struct twin *t = *state;
+
+    t->config.nets = &net;
+    t->config.n_nets = 1;
+    begin(t, false);
+    say(t, GREETING);
+    obey(t, "qmp_capabilities", NULL);
+    expect_command(t, "human-monitor-command", NULL);
+    answer(t,
+           "\"Hub -1 (net0):\\r\\n  TCP[HOST_FORWARD] 11 127.0.0.1 41079 10.0.2.15 80 0 0\\r\\n\"");
+    assert_int_equal(t->n_ports, 1);
+    assert_int_equal(t->port, 41079);
+    assert_int_equal(t->n_done, 0);
+    obey(t, "cont", NULL);
+    assert_int_equal(t->n_done, 1);
+    t->config.n_nets = 0;
+}
 
 static void a_start_opens_the_event_stream_before_the_guest_runs(void **state)
 {
@@ -725,6 +756,7 @@ static void too_many_commands_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_port_that_the_system_chose_is_told_before_the_start_is_done),
         TEST(a_start_opens_the_event_stream_before_the_guest_runs),
         TEST(broken_answers_each_give_one_clear_error),
         TEST(five_megabytes_without_a_newline_end_the_start),

@@ -7,6 +7,18 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void read_usernet(const char *text)
+{
+    static char id[] = "n0";
+    static struct vivi_forward f = {.host_ip = "127.0.0.1", .guest_port = 80};
+    static struct vivi_net net = {.id = id, .forwards = &f, .n_forwards = 1};
+    const struct vivi_config config = {.nets = &net, .n_nets = 1};
+    json_t *ports = qemu_ports(&config, text);
+
+    assert(!ports || json_array_size(ports) == 1);
+    json_decref(ports);
+}
+
 static void on_event(void *ctx, const struct vivi_driver_event *e)
 {
     (void)ctx;
@@ -17,7 +29,9 @@ static void on_event(void *ctx, const struct vivi_driver_event *e)
 static void replay_stream(const uint8_t *data, size_t size, size_t piece)
 {
     const struct vivi_driver_host host = {.event = on_event};
-    const struct vivi_machine_start s = {.host = &host, .run_dir = "/nonexistent", .run = 1};
+    const struct vivi_config config = {0};
+    const struct vivi_machine_start s = {
+        .host = &host, .config = &config, .run_dir = "/nonexistent", .run = 1};
     const char *text = (const char *)data;
     void *m = calloc(1, vivi_effects_qemu.machine_size);
     size_t taken = 0;
@@ -46,6 +60,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size > 0 && data[size - 1] == 0)
         (void)qemu_parse_version(line, version);
+    if (size > 0 && data[size - 1] == 0)
+        read_usernet(line);
     if (qmp_parse(line, size, &m, NULL) == 0) {
         assert(memchr(m.event, 0, sizeof(m.event)) || m.kind != QMP_EVENT);
         assert(m.kind != QMP_ERROR || memchr(m.desc, 0, sizeof(m.desc)));
