@@ -26,7 +26,7 @@ static bool is_ending(struct world *w)
 
 /* The guest answers a key: it runs, and the console goes both ways. All it had to say before that
  * is in the log then. */
-static void expect_alive(struct world *w)
+void contract_expect_alive(struct world *w)
 {
     uint64_t from = world_serial_size(w);
 
@@ -34,18 +34,18 @@ static void expect_alive(struct world *w)
     (void)world_wait_logged(w, "~", from);
 }
 
-static void start_to_marker(struct world *w)
+void contract_start_to_marker(struct world *w)
 {
     world_start(w);
     if (!*w->failure && world_wait_logged(w, MARKER, 0) && w->obeys)
-        expect_alive(w);
+        contract_expect_alive(w);
 }
 
 /* ---- start, query, quit ---- */
 
 static void starts(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     EXPECT(w, w->n_api == 1 && w->n_created == 1);
     EXPECT(w, w->state == VIV_ST_RUNNING);
     EXPECT(w, w->n_done == 1 && w->done[0].times == 1);
@@ -54,7 +54,7 @@ static void starts(struct world *w)
 
 static void answers_query(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     w->state = VIV_ST_COUNT_;
     world_do(w, vivi_machine_query);
     EXPECT(w, w->state == VIV_ST_RUNNING);
@@ -65,7 +65,7 @@ static void quits(struct world *w)
     viv_error err = VIV_ERROR_INIT;
     uint64_t op;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     op = world_call(w, vivi_machine_quit, &err);
     EXPECT(w, op != 0);
     EXPECT(w, world_wait_done(w, op) && world_wait_exit(w));
@@ -76,7 +76,7 @@ static void quits(struct world *w)
 
 static void sigterm_ends(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_kill(w, SIGTERM);
     EXPECT(w, world_wait_exit(w));
 }
@@ -87,7 +87,7 @@ static void pauses(struct world *w)
 {
     uint64_t size;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_do(w, vivi_machine_pause);
     EXPECT(w, *w->failure == '\0');
     w->machine.state = VIV_ST_PAUSED;
@@ -104,14 +104,14 @@ static void pauses(struct world *w)
     w->machine.state = VIV_ST_RUNNING;
     world_do(w, vivi_machine_query);
     EXPECT(w, w->state == VIV_ST_RUNNING);
-    expect_alive(w);
+    contract_expect_alive(w);
 }
 
 static void refuses_by_state(struct world *w)
 {
     viv_error err = VIV_ERROR_INIT;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     w->machine.state = VIV_ST_STOPPED;
     EXPECT(w, world_call(w, vivi_machine_pause, &err) == 0);
     EXPECT(w, err.code == VIV_E_WRONG_STATE);
@@ -119,7 +119,7 @@ static void refuses_by_state(struct world *w)
     w->machine.state = VIV_ST_RUNNING;
     EXPECT(w, world_call(w, vivi_machine_resume, &err) == 0);
     EXPECT(w, strcmp(err.message, "only a paused VM can be resumed (it is running)") == 0);
-    expect_alive(w);
+    contract_expect_alive(w);
 }
 
 /* ---- resets ---- */
@@ -129,7 +129,7 @@ static void resets(struct world *w)
     viv_error err = VIV_ERROR_INIT;
     uint64_t before, op;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     before = world_serial_size(w);
     op = world_call(w, vivi_machine_reset, &err);
     EXPECT(w, op != 0 && world_wait_done(w, op));
@@ -137,16 +137,16 @@ static void resets(struct world *w)
     EXPECT(w, !w->gated || w->boot_offset >= before);
     EXPECT(w, world_wait_logged(w, MARKER, w->boot_offset));
     EXPECT(w, world_result(w, op)->times == 1);
-    expect_alive(w);
+    contract_expect_alive(w);
 }
 
 static void guest_reboots(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     for (unsigned i = 1; i <= 3 && !*w->failure; i++) {
         uint64_t before;
 
-        expect_alive(w);
+        contract_expect_alive(w);
         before = world_serial_size(w);
         w->n_reset = 0;
         world_type(w, "r");
@@ -155,7 +155,7 @@ static void guest_reboots(struct world *w)
         EXPECT(w, world_wait_logged(w, MARKER, w->boot_offset));
     }
     EXPECT(w, w->n_ending == 0);
-    expect_alive(w);
+    contract_expect_alive(w);
 }
 
 static void silent_resets_count_once(struct world *w)
@@ -164,7 +164,7 @@ static void silent_resets_count_once(struct world *w)
     uint64_t op;
 
     /* The second comes before the new boot can have printed anything. */
-    start_to_marker(w);
+    contract_start_to_marker(w);
     op = world_call(w, vivi_machine_reset, &err);
     EXPECT(w, op != 0 && world_wait_done(w, op));
     op = world_call(w, vivi_machine_reset, &err);
@@ -182,7 +182,7 @@ static void pauses_during_a_reset(struct world *w)
     viv_error err = VIV_ERROR_INIT;
     uint64_t reset, pause;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     reset = world_call(w, vivi_machine_reset, &err);
     pause = world_call(w, vivi_machine_pause, &err);
     EXPECT(w, reset != 0 && pause != 0);
@@ -198,7 +198,7 @@ static void pauses_during_a_reset(struct world *w)
 
 static void guest_powers_off(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_type(w, "p");
     EXPECT(w, world_wait_exit(w));
     EXPECT(w, w->n_ending == 1 && w->reason == VIVI_REASON_GUEST_POWEROFF);
@@ -207,7 +207,7 @@ static void guest_powers_off(struct world *w)
 
 static void obeys_the_power_button(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_do(w, vivi_machine_power_button);
     EXPECT(w, world_wait_exit(w));
     EXPECT(w, w->n_ending == 1 && w->reason == VIVI_REASON_GUEST_POWEROFF);
@@ -215,17 +215,17 @@ static void obeys_the_power_button(struct world *w)
 
 static void button_may_be_ignored(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_type(w, "i");
-    expect_alive(w);
+    contract_expect_alive(w);
     world_do(w, vivi_machine_power_button);
-    expect_alive(w);
+    contract_expect_alive(w);
     EXPECT(w, w->n_ending == 0);
 }
 
 static void tells_a_panic(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_type(w, "k");
     EXPECT(w, world_wait(w, is_ending, "ENDING after a panic"));
     EXPECT(w, w->reason == VIVI_REASON_GUEST_PANIC);
@@ -238,7 +238,7 @@ static void killed_vmm_ends_operations(struct world *w)
     viv_error err = VIV_ERROR_INIT;
     uint64_t op;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_kill(w, SIGSTOP);
     op = world_call(w, vivi_machine_query, &err);
     EXPECT(w, op != 0);
@@ -255,11 +255,11 @@ static void killed_vmm_ends_operations(struct world *w)
 
 static void adopts_running(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     for (int i = 0; i < 5 && !*w->failure; i++) {
         world_adopted(w);
         EXPECT(w, w->state == VIV_ST_RUNNING);
-        expect_alive(w);
+        contract_expect_alive(w);
     }
     EXPECT(w, w->n_reset == 0 && w->n_ending == 0 && w->n_created == 1);
     world_do(w, vivi_machine_quit);
@@ -268,13 +268,13 @@ static void adopts_running(struct world *w)
 
 static void adopts_paused(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_do(w, vivi_machine_pause);
     world_adopted(w);
     EXPECT(w, w->state == VIV_ST_PAUSED);
     world_do(w, vivi_machine_resume);
     w->machine.state = VIV_ST_RUNNING;
-    expect_alive(w);
+    contract_expect_alive(w);
 }
 
 static void adopts_what_never_ran(struct world *w)
@@ -298,7 +298,7 @@ static void adopts_after_an_unseen_reboot(struct world *w)
 {
     uint64_t before;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     before = world_serial_size(w);
     world_monitor_dies(w);
     world_type(w, "r");
@@ -307,12 +307,12 @@ static void adopts_after_an_unseen_reboot(struct world *w)
     EXPECT(w, world_wait(w, is_reset, "RESET after adoption"));
     EXPECT(w, w->boot == 2 && world_boot_began_at(w, before));
     EXPECT(w, world_wait_logged(w, MARKER, w->boot_offset));
-    expect_alive(w);
+    contract_expect_alive(w);
 }
 
 static void adopts_after_an_unseen_poweroff(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_monitor_dies(w);
     world_type(w, "p");
     EXPECT(w, world_wait(w, event_was_written, "the power-off's event"));
@@ -323,7 +323,7 @@ static void adopts_after_an_unseen_poweroff(struct world *w)
 
 static void adopts_after_an_unseen_panic(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_monitor_dies(w);
     world_type(w, "k");
     EXPECT(w, world_wait(w, event_was_written, "the panic's event"));
@@ -336,7 +336,7 @@ static void tells_why_a_dead_vmm_ended(struct world *w)
 {
     viv_error err = VIV_ERROR_INIT;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_monitor_dies(w);
     world_type(w, "p");
     EXPECT(w, world_wait(w, event_was_written, "the power-off's event"));
@@ -351,7 +351,7 @@ static void refuses_a_dead_vmm(struct world *w)
 {
     viv_error err = VIV_ERROR_INIT;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_monitor_dies(w);
     world_kill(w, SIGKILL);
     EXPECT(w, world_wait_exit(w));
@@ -366,7 +366,7 @@ static void refuses_a_dead_vmm(struct world *w)
  */
 static void monitor_dies_at_every_step_of_a_reboot(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     for (unsigned n = 0; n < SWEEP_MAX && !*w->failure; n++) {
         uint64_t boot = w->boot, size = world_serial_size(w);
 
@@ -382,7 +382,7 @@ static void monitor_dies_at_every_step_of_a_reboot(struct world *w)
                            (unsigned)w->boot, (unsigned)boot + 1);
         EXPECT(w, world_boot_began_at(w, size));
         EXPECT(w, w->state == VIV_ST_RUNNING);
-        expect_alive(w);
+        contract_expect_alive(w);
     }
     EXPECT(w, w->n_ending == 0);
 }
@@ -403,7 +403,7 @@ static void monitor_dies_at_every_step_of_a_start(struct world *w)
         EXPECT(w, w->state == VIV_ST_RUNNING);
         EXPECT(w, world_wait_logged(w, MARKER, 0));
         EXPECT(w, w->n_reset == 0 && w->n_ending == 0);
-        expect_alive(w);
+        contract_expect_alive(w);
         world_done(w);
         memcpy(failure, w->failure, sizeof(failure));
         world_init(w, d, NULL);
@@ -419,13 +419,13 @@ static void carries_the_vmms_words(struct world *w)
     viv_error err = VIV_ERROR_INIT;
     uint64_t op;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     op = world_call(w, vivi_machine_pause, &err);
     EXPECT(w, op != 0);
     (void)world_wait_result(w, op);
     EXPECT(w, world_result(w, op)->code == VIV_E_VMM);
     EXPECT(w, strcmp(world_result(w, op)->message, "viv-fake: pause: no mood") == 0);
-    expect_alive(w);
+    contract_expect_alive(w);
 }
 
 static void refused_start_ends_the_operation(struct world *w)
@@ -448,7 +448,7 @@ static void silent_vmm_is_left_cleanly(struct world *w)
     viv_error err = VIV_ERROR_INIT;
     uint64_t op;
 
-    start_to_marker(w);
+    contract_start_to_marker(w);
     op = world_call(w, vivi_machine_pause, &err);
     EXPECT(w, op != 0);
     world_do(w, vivi_machine_query);
@@ -465,7 +465,7 @@ static void own_exit_needs_no_ending(struct world *w)
 
 static void noise_among_the_events_is_skipped(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     world_type(w, "r");
     EXPECT(w, world_wait(w, is_reset, "RESET behind noise"));
     EXPECT(w, w->boot == 2);
@@ -480,7 +480,7 @@ static bool is_reset_once(struct world *w)
 
 static void linux_gets_ready(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     EXPECT(w, world_wait_logged(w, "VMRS_READY 10.0.2.15 0123456789abcdef", 0));
     EXPECT(w, world_logged(w, "disk vda 8388608 bytes serial root", 0));
     EXPECT(w, world_logged(w, "disk vdb 4194304 bytes serial data", 0));
@@ -493,7 +493,7 @@ static void linux_gets_ready(struct world *w)
 
 static void linux_reboots(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     EXPECT(w, world_wait(w, is_reset_once, "RESET after a reboot of Linux"));
     EXPECT(w, world_wait_logged(w, "Linux version", w->boot_offset));
     EXPECT(w, world_wait_logged(w, MARKER, w->boot_offset));
@@ -502,7 +502,7 @@ static void linux_reboots(struct world *w)
 
 static void linux_panics(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     EXPECT(w, world_wait(w, is_ending, "ENDING after a panic of Linux"));
     EXPECT(w, w->reason == VIVI_REASON_GUEST_PANIC);
     EXPECT(w, world_wait_exit(w));
@@ -560,5 +560,23 @@ const struct contract_case contract_cases[] = {
     {"Linux reboots: one RESET, and the new boot gets ready", VIVI_CAP_BOOT_KERNEL, NULL,
      linux_reboots, "vivguest.reboot=200"},
     {"Linux panics: told as such", VIVI_CAP_CRASH_NOTICE, NULL, linux_panics, "vivguest.panic=100"},
+    {"a disk is added; a second one of its name is refused", VIVI_CAP_DISK_HOTPLUG, NULL,
+     hot_adds_a_disk},
+    {"a disk leaves: told once, then done", VIVI_CAP_DISK_HOTPLUG, "keys; unplug after=20ms",
+     hot_removes_a_disk},
+    {"a guest that keeps a disk leaves its removal open, and may be asked again",
+     VIVI_CAP_DISK_HOTPLUG, "keys; busy n=1", hot_waits_for_a_busy_guest},
+    {"a guest's refusal is told in its words", VIVI_CAP_DISK_HOTPLUG,
+     "keys; keep text=\"it is mounted\"", hot_carries_a_refusal},
+    {"the monitor dies while a disk leaves: asked again, it is gone", VIVI_CAP_DISK_HOTPLUG,
+     "keys; unplug after=20ms", hot_goes_on_after_the_monitors_death},
+    {"a disk that leaves without being asked is told", VIVI_CAP_DISK_HOTPLUG,
+     "keys; event after=5ms text=\"removed disk data\\n\"", hot_leaves_by_itself},
+    {"CPUs change: progress, then done; the same again is done at once", VIVI_CAP_CPU_HOTPLUG,
+     "keys; settle after=20ms", hot_resizes_cpus},
+    {"a disk grows", VIVI_CAP_DISK_RESIZE, NULL, hot_resizes_a_disk},
+    {"counters count each disk", VIVI_CAP_COUNTERS, NULL, hot_counts},
+    {"a VMM that ends ends the changes that wait for its guest, each once", VIVI_CAP_DISK_HOTPLUG,
+     "keys; busy", hot_ends_with_the_vmm},
 };
 const size_t n_contract_cases = ARRAY_SIZE(contract_cases);

@@ -11,5 +11,21 @@ struct contract_case {
     const char *cmdline; /* not NULL: needs a VMM that runs Linux, and the demo image */
 };
 
+/* Of all files. */
+void contract_start_to_marker(struct world *w);
+void contract_expect_alive(struct world *w);
+
+/* hot_cases.c: changes of a running machine. */
+void hot_adds_a_disk(struct world *w);
+void hot_removes_a_disk(struct world *w);
+void hot_waits_for_a_busy_guest(struct world *w);
+void hot_carries_a_refusal(struct world *w);
+void hot_goes_on_after_the_monitors_death(struct world *w);
+void hot_leaves_by_itself(struct world *w);
+void hot_resizes_cpus(struct world *w);
+void hot_resizes_a_disk(struct world *w);
+void hot_counts(struct world *w);
+void hot_ends_with_the_vmm(struct world *w);
+
 extern const struct contract_case contract_cases[];
 extern const size_t n_contract_cases;

@@ -152,6 +152,10 @@ static void record_done(struct world *w, const struct vivi_driver_event *e)
     }
     if (!r)
         return;
+    if (e->value) {
+        json_decref(w->value);
+        w->value = json_deep_copy(e->value);
+    }
     r->times++;
     r->code = e->err ? e->err->code : 0;
     (void)snprintf(r->message, sizeof(r->message), "%s", e->err ? e->err->message : "");
@@ -317,6 +321,66 @@ void world_do(struct world *w, world_verb *verb)
         fail_text(w, "a slot was refused", err.message);
     else
         (void)world_wait_done(w, op);
+}
+
+/* An image, and the device in the configuration; its index. */
+static size_t configure_disk(struct world *w, const char *id, uint64_t bytes)
+{
+    struct vivi_config *c = &w->config;
+    struct vivi_disk *more = realloc(c->disks, (c->n_disks + 1) * sizeof(*more));
+    char path[160];
+    int fd;
+
+    if (!more) {
+        fail_text(w, "config", "out of memory");
+        return 0;
+    }
+    c->disks = more;
+    (void)snprintf(path, sizeof(path), "%s/%.40s, hot.img", w->dir, id);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0)
+        fail_text(w, "disk", strerror(errno));
+    vivi_close(&fd);
+    c->disks[c->n_disks] = (struct vivi_disk){.id = strdup(id), .path = strdup(path)};
+    return c->n_disks++;
+}
+
+static uint64_t called(struct world *w, int r, uint64_t op)
+{
+    w->inside_slot = false;
+    return r < 0 ? 0 : op;
+}
+
+uint64_t world_disk_add(struct world *w, const char *id, uint64_t bytes, viv_error *err)
+{
+    struct vivi_device d = {.kind = VIVI_DEV_DISK, .id = id, .config = &w->config, .uuid = UUID};
+    uint64_t op = ++w->next_op;
+
+    for (d.index = 0; d.index < w->config.n_disks; d.index++)
+        if (strcmp(w->config.disks[d.index].id, id) == 0)
+            break;
+    if (d.index == w->config.n_disks)
+        d.index = configure_disk(w, id, bytes);
+    w->inside_slot = true;
+    return called(w, vivi_machine_device_add(&w->machine, &d, op, err), op);
+}
+
+uint64_t world_disk_remove(struct world *w, const char *id, viv_error *err)
+{
+    uint64_t op = ++w->next_op;
+
+    w->inside_slot = true;
+    return called(w, vivi_machine_device_remove(&w->machine, VIVI_DEV_DISK, id, op, err), op);
+}
+
+uint64_t world_resize(struct world *w, const struct vivi_resize *what, viv_error *err)
+{
+    struct vivi_resize now = *what;
+    uint64_t op = ++w->next_op;
+
+    now.config = &w->config;
+    w->inside_slot = true;
+    return called(w, vivi_machine_resize(&w->machine, &now, op, err), op);
 }
 
 /* ---- ports and process ---- */
@@ -605,6 +669,7 @@ void world_done(struct world *w)
         fail_text(w, "teardown", "the driver left a watch or a timer behind");
     if (w->wrong_run)
         fail_text(w, "event", "an event of another run");
+    json_decref(w->value);
     vivi_config_done(&w->config);
     vivi_facts_done(&w->facts);
     vivi_plan_done(&w->plan);

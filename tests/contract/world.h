@@ -71,7 +71,8 @@ struct world {
     char device_id[64];
     enum viv_state state; /* last told; VIV_ST_COUNT_ = none */
     enum vivi_reason reason;
-    bool obeys; /* the guest obeys keys */
+    json_t *value; /* owned; of the last DONE that had one */
+    bool obeys;    /* the guest obeys keys */
     bool wrong_run, inside_slot;
     /* what a monitor would have recorded */
     uint64_t boot, boot_offset, reset_stamp;
@@ -98,6 +99,11 @@ void world_adopted(struct world *w);                   /* dies, adopts, waits fo
 typedef int world_verb(struct vivi_machine *m, uint64_t op, viv_error *err);
 uint64_t world_call(struct world *w, world_verb *verb, viv_error *err);
 void world_do(struct world *w, world_verb *verb); /* and waits for success */
+
+/* The same for changes: the operation, 0 = refused. A disk that is added gets an image of bytes. */
+uint64_t world_disk_add(struct world *w, const char *id, uint64_t bytes, viv_error *err);
+uint64_t world_disk_remove(struct world *w, const char *id, viv_error *err);
+uint64_t world_resize(struct world *w, const struct vivi_resize *what, viv_error *err);
 
 void world_type(struct world *w, const char *keys);
 /* Whether the serial log holds text at or after offset. */

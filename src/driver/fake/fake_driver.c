@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "driver/capset.h"
 #include "driver/fake/script.h"
 #include "driver/helper.h"
@@ -11,7 +12,8 @@
 /* clang-format off */
 #define FAKE_CAPS(X)                                                                               \
     X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT) X(DELETE) X(SERIAL_FILE)           \
-    X(CONSOLE) X(READY_MARKER) X(RESTART) X(CRASH_NOTICE)
+    X(CONSOLE) X(READY_MARKER) X(RESTART) X(CRASH_NOTICE) X(DISK_HOTPLUG) X(NET_HOTPLUG)           \
+    X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON) X(DISK_RESIZE) X(COUNTERS)
 /* clang-format on */
 
 static int fake_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
@@ -55,22 +57,42 @@ static int fake_check(const struct vivi_config *c, const struct vivi_facts *f,
     return 0;
 }
 
-static int plan_argv(const struct vivi_plan_input *in, struct vivi_plan *p)
+/* "disk:root,net:n0" */
+static int plan_device_list(const struct vivi_config *c, struct vivi_plan *p)
 {
-    const char *script = in->config->fake_script ? in->config->fake_script : "";
+    struct vivi_buf list = VIVI_BUF(65536);
     int r;
 
-    if ((r = vivi_plan_arg(p, "viv-fake")) < 0 || (r = vivi_plan_arg(p, "--name")) < 0 ||
-        (r = vivi_plan_arg(p, "%s", in->config->name)) < 0 ||
-        (r = vivi_plan_arg(p, "--control")) < 0 || (r = vivi_plan_arg(p, "3")) < 0 ||
-        (r = vivi_plan_arg(p, "--serial")) < 0 ||
-        (r = vivi_plan_arg(p, "%s/serial", in->run_dir)) < 0 ||
-        (r = vivi_plan_arg(p, "--events")) < 0 ||
-        (r = vivi_plan_arg(p, "%s/events", in->run_dir)) < 0 ||
-        (r = vivi_plan_arg(p, "--nonce")) < 0 || (r = vivi_plan_arg(p, "%s", in->nonce)) < 0 ||
-        (r = vivi_plan_arg(p, "--script")) < 0)
-        return r;
-    return vivi_plan_arg(p, "%s", script);
+    (void)vivi_buf_str(&list, "");
+    for (size_t i = 0; i < c->n_disks; i++)
+        (void)vivi_buf_printf(&list, "%sdisk:%s", list.len ? "," : "", c->disks[i].id);
+    for (size_t i = 0; i < c->n_nets; i++)
+        (void)vivi_buf_printf(&list, "%snet:%s", list.len ? "," : "", c->nets[i].id);
+    r = list.failed ? -VIV_E_NO_MEMORY : vivi_plan_arg(p, "%s", list.data);
+    vivi_buf_done(&list);
+    return r;
+}
+
+static int plan_argv(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    const struct {
+        const char *option, *value, *more;
+    } rows[] = {{"--name", in->config->name, ""},
+                {"--control", "3", ""},
+                {"--serial", in->run_dir, "/serial"},
+                {"--events", in->run_dir, "/events"},
+                {"--nonce", in->nonce, ""},
+                {"--script", in->config->fake_script ? in->config->fake_script : "", ""}};
+    int r = vivi_plan_arg(p, "viv-fake");
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows) && r >= 0; i++) {
+        r = vivi_plan_arg(p, "%s", rows[i].option);
+        if (r >= 0)
+            r = vivi_plan_arg(p, "%s%s", rows[i].value, rows[i].more);
+    }
+    if (r >= 0)
+        r = vivi_plan_arg(p, "--devices");
+    return r < 0 ? r : plan_device_list(in->config, p);
 }
 
 static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)

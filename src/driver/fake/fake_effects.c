@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver/hot.h"
 #include "driver/lines.h"
 
 #define MAX_CALLS 16
@@ -28,19 +29,30 @@ enum call {
     CALL_BUTTON,
     CALL_RESET,
     CALL_CONTINUE,
-    CALL_QUIT
+    CALL_QUIT,
+    CALL_ADD,
+    CALL_REMOVE,
+    CALL_RESIZE,
+    CALL_COUNTERS
 };
 
 static const char *const call_verbs[] = {
     [CALL_NONE] = "",         [CALL_RUN] = "run",           [CALL_ADOPT] = "state",
     [CALL_QUERY] = "state",   [CALL_CHECK] = "state",       [CALL_PAUSE] = "pause",
     [CALL_RESUME] = "resume", [CALL_BUTTON] = "button",     [CALL_RESET] = "reset",
-    [CALL_QUIT] = "quit",     [CALL_CONTINUE] = "continue",
+    [CALL_QUIT] = "quit",     [CALL_CONTINUE] = "continue", [CALL_ADD] = "add",
+    [CALL_REMOVE] = "remove", [CALL_RESIZE] = "resize",     [CALL_COUNTERS] = "counters",
 };
 
 struct pending {
     enum call call;
     uint64_t id, op; /* op 0: our own, nobody waits for it */
+};
+
+/* The newest size that was asked for, of each kind that is under way. */
+struct target {
+    char key[VIVI_HOT_KEY_BYTES]; /* "cpus", "disk data"; "": free */
+    uint64_t to;
 };
 
 struct fake_machine {
@@ -52,6 +64,8 @@ struct fake_machine {
     enum call begin;
     uint64_t next_id;
     struct pending pending[MAX_CALLS];
+    struct vivi_hot_waits waits; /* removals ("remove disk data") and sizes ("cpus") */
+    struct target targets[VIVI_HOT_WAITS];
     bool gated;           /* a drain for the gate, or the continue after it, is under way */
     uint64_t drain_token; /* 0: none */
     uint64_t reset_op;    /* told when its gate has been passed; 0: none */
@@ -96,9 +110,10 @@ static void tell_ending(struct fake_machine *m, const char *what)
 
 /* ---- commands ---- */
 
-static int call(struct fake_machine *m, enum call c, uint64_t op, viv_error *err)
+static int call_with(struct fake_machine *m, enum call c, const char *args, uint64_t op,
+                     viv_error *err)
 {
-    char line[64];
+    char line[200];
     int n, r;
 
     for (size_t i = 0; i < MAX_CALLS; i++) {
@@ -106,7 +121,8 @@ static int call(struct fake_machine *m, enum call c, uint64_t op, viv_error *err
 
         if (p->call != CALL_NONE)
             continue;
-        n = snprintf(line, sizeof(line), "%" PRIu64 " %s\n", ++m->next_id, call_verbs[c]);
+        n = snprintf(line, sizeof(line), "%" PRIu64 " %s%s%s\n", ++m->next_id, call_verbs[c],
+                     *args ? " " : "", args);
         r = vivi_lines_send(&m->lines, line, (size_t)n, err);
         if (r < 0)
             return vivi_wrap(err, r, "%s", call_verbs[c]);
@@ -114,6 +130,11 @@ static int call(struct fake_machine *m, enum call c, uint64_t op, viv_error *err
         return 0;
     }
     return vivi_fail(err, VIV_E_BUSY, "viv-fake: too many commands wait for an answer");
+}
+
+static int call(struct fake_machine *m, enum call c, uint64_t op, viv_error *err)
+{
+    return call_with(m, c, "", op, err);
 }
 
 /* Our own commands: if they cannot be sent, the connection is going down, which is told once. */
@@ -232,7 +253,11 @@ static void on_ok(struct fake_machine *m, const struct pending *p, const char *w
     case CALL_PAUSE:
     case CALL_RESUME:
     case CALL_BUTTON:
-    case CALL_QUIT: done(m, p->op, NULL); return;
+    case CALL_QUIT:
+    case CALL_ADD: done(m, p->op, NULL); return;
+    case CALL_REMOVE: /* accepted: an event tells the rest */
+    case CALL_RESIZE:
+    case CALL_COUNTERS:
     case CALL_NONE: return;
     }
 }
@@ -241,7 +266,13 @@ static void on_error(struct fake_machine *m, const struct pending *p, const char
 {
     viv_error why = VIV_ERROR_INIT;
 
-    (void)vivi_fail(&why, VIV_E_VMM, "viv-fake: %s: %s", call_verbs[p->call], text);
+    int code = strncmp(text, "exists: ", 8) == 0       ? VIV_E_EXISTS
+               : strncmp(text, "not-found: ", 11) == 0 ? VIV_E_NOT_FOUND
+                                                       : VIV_E_VMM;
+
+    (void)vivi_fail(&why, code, "viv-fake: %s: %s", call_verbs[p->call], text);
+    if ((p->call == CALL_REMOVE || p->call == CALL_RESIZE) && !vivi_hot_drop(&m->waits, p->op))
+        return; /* an event was faster */
     if (p->call == CALL_CONTINUE) {
         uint64_t op = m->reset_op;
 
@@ -251,6 +282,18 @@ static void on_error(struct fake_machine *m, const struct pending *p, const char
         return;
     }
     done(m, p->op, &why);
+}
+
+static void on_counters(struct fake_machine *m, const struct pending *p, const char *text)
+{
+    json_t *value = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    viv_error why = VIV_ERROR_INIT;
+
+    if (!json_is_object(value))
+        (void)vivi_fail(&why, VIV_E_PROTOCOL, "viv-fake: counters: an answer without sense");
+    emit(m, (struct vivi_driver_event){
+                .kind = VIVI_EV_DONE, .op = p->op, .err = &why, .value = why.code ? NULL : value});
+    json_decref(value);
 }
 
 static void greeting(struct fake_machine *m, const char *line)
@@ -295,10 +338,114 @@ static void on_line(void *arg, char *line, size_t len)
         m->pending[i].call = CALL_NONE;
         if (strncmp(end, " ok ", 4) == 0)
             on_ok(m, &p, end + 4);
+        else if (p.call == CALL_COUNTERS && strncmp(end, " counters ", 10) == 0)
+            on_counters(m, &p, end + 10);
         else
             on_error(m, &p, strncmp(end, " error ", 7) == 0 ? end + 7 : "an answer without sense");
         return;
     }
+}
+
+/* ---- what the guest has done ---- */
+
+/* Ends every operation that waits for key; NULL: all. */
+static void finish(struct fake_machine *m, const char *key, const viv_error *err)
+{
+    uint64_t op;
+
+    while ((op = vivi_hot_take(&m->waits, key)) != 0)
+        done(m, op, err);
+}
+
+static void on_removed(struct fake_machine *m, const char *what)
+{
+    char kind[16], id[72], key[VIVI_HOT_KEY_BYTES];
+    enum vivi_device_kind k;
+
+    if (sscanf(what, "%15s %71s", kind, id) != 2 || vivi_device_kind_parse(kind, &k) < 0)
+        return;
+    emit(m, (struct vivi_driver_event){.kind = VIVI_EV_DEVICE, .device_kind = k, .id = id});
+    (void)snprintf(key, sizeof(key), "remove %s %s", kind, id);
+    finish(m, key, NULL);
+}
+
+/* "disk data it is mounted" */
+static void on_kept(struct fake_machine *m, const char *what)
+{
+    char kind[16], id[72], key[VIVI_HOT_KEY_BYTES];
+    viv_error why = VIV_ERROR_INIT;
+    int words = 0;
+
+    if (sscanf(what, "%15s %71s %n", kind, id, &words) != 2)
+        return;
+    (void)vivi_fail(&why, VIV_E_VMM, "the guest keeps it: %s", what + words);
+    (void)snprintf(key, sizeof(key), "remove %s %s", kind, id);
+    finish(m, key, &why);
+}
+
+static struct target *target_of(struct fake_machine *m, const char *key)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(m->targets); i++)
+        if (strcmp(m->targets[i].key, key) == 0)
+            return &m->targets[i];
+    return NULL;
+}
+
+/* "cpus 1 2", "disk data 0 4096": done and total are the last two words. */
+static void on_resizing(struct fake_machine *m, const char *what)
+{
+    char key[VIVI_HOT_KEY_BYTES], id[72];
+    unsigned long long n, total;
+
+    if (sscanf(what, "disk %71s %llu %llu", id, &n, &total) == 3)
+        (void)snprintf(key, sizeof(key), "disk %s", id);
+    else if (sscanf(what, "%15s %llu %llu", key, &n, &total) != 3)
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(m->waits.items); i++)
+        if (m->waits.items[i].op != 0 && strcmp(m->waits.items[i].key, key) == 0)
+            emit(m, (struct vivi_driver_event){.kind = VIVI_EV_PROGRESS,
+                                               .op = m->waits.items[i].op,
+                                               .text = "the guest changes it",
+                                               .done = n,
+                                               .total = total});
+}
+
+static void on_resized(struct fake_machine *m, const char *what)
+{
+    char key[VIVI_HOT_KEY_BYTES], id[72];
+    unsigned long long to;
+    struct target *t;
+
+    if (sscanf(what, "disk %71s %llu", id, &to) == 2)
+        (void)snprintf(key, sizeof(key), "disk %s", id);
+    else if (sscanf(what, "%15s %llu", key, &to) != 2)
+        return;
+    t = target_of(m, key);
+    if (!t || t->to != to)
+        return; /* of an older wish */
+    t->key[0] = '\0';
+    finish(m, key, NULL);
+}
+
+static bool on_hot_event(struct fake_machine *m, const char *line)
+{
+    static const struct {
+        const char *word;
+        void (*act)(struct fake_machine *m, const char *rest);
+    } events[] = {{"removed ", on_removed},
+                  {"kept ", on_kept},
+                  {"resizing ", on_resizing},
+                  {"resized ", on_resized}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
+        size_t len = strlen(events[i].word);
+
+        if (strncmp(line, events[i].word, len) != 0)
+            continue;
+        events[i].act(m, line + len);
+        return true;
+    }
+    return false;
 }
 
 /* The socket is closed: what waits will not be answered. After quit that is success. */
@@ -311,13 +458,15 @@ static void on_end(void *arg, const viv_error *err)
     m->begin_op = m->reset_op = 0;
     m->gone = true;
     for (size_t i = 0; i < MAX_CALLS; i++) {
-        if (m->pending[i].call != CALL_NONE)
+        if (m->pending[i].call != CALL_NONE && m->pending[i].call != CALL_REMOVE &&
+            m->pending[i].call != CALL_RESIZE)
             ops[i + 2] = m->pending[i].op;
         quits[i + 2] = m->pending[i].call == CALL_QUIT;
         m->pending[i].call = CALL_NONE;
     }
     for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
         done(m, ops[i], quits[i] ? NULL : err);
+    finish(m, NULL, err);
 }
 
 /* ---- slots ---- */
@@ -356,6 +505,8 @@ static int fake_adopt(void *priv, const struct vivi_machine_start *s, uint64_t o
 
 static void on_event(struct fake_machine *m, const char *line)
 {
+    if (on_hot_event(m, line))
+        return;
     if (m->gone) {
         if (strncmp(line, "end ", 4) == 0)
             tell_ending(m, line + 4);
@@ -421,6 +572,62 @@ static int fake_reset(void *m, uint64_t op, viv_error *err)
     return call(m, CALL_RESET, op, err);
 }
 
+static int fake_device_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err)
+{
+    char args[VIVI_HOT_KEY_BYTES];
+
+    (void)snprintf(args, sizeof(args), "%s %s", vivi_device_kind_name(d->kind), d->id);
+    return call_with(m, CALL_ADD, args, op, err);
+}
+
+/* The operation waits before it is sent: the event may come before the answer. */
+static int wait_and_call(struct fake_machine *m, enum call c, const char *key, const char *args,
+                         uint64_t op, viv_error *err)
+{
+    int r = vivi_hot_wait(&m->waits, key, op, err);
+
+    if (r < 0)
+        return r;
+    r = call_with(m, c, args, op, err);
+    if (r < 0)
+        (void)vivi_hot_drop(&m->waits, op);
+    return r;
+}
+
+static int fake_device_remove(void *priv, enum vivi_device_kind kind, const char *id, uint64_t op,
+                              viv_error *err)
+{
+    struct fake_machine *m = priv;
+    char key[VIVI_HOT_KEY_BYTES];
+
+    (void)snprintf(key, sizeof(key), "remove %s %s", vivi_device_kind_name(kind), id);
+    return wait_and_call(m, CALL_REMOVE, key, key + strlen("remove "), op, err);
+}
+
+static int fake_resize(void *priv, const struct vivi_resize *what, uint64_t op, viv_error *err)
+{
+    struct fake_machine *m = priv;
+    char key[VIVI_HOT_KEY_BYTES], args[VIVI_HOT_KEY_BYTES + 24];
+    struct target *t;
+
+    (void)snprintf(key, sizeof(key), "%s%s%s", vivi_resize_kind_name(what->kind),
+                   what->id ? " " : "", what->id ? what->id : "");
+    (void)snprintf(args, sizeof(args), "%s %" PRIu64, key, what->to);
+    t = target_of(m, key);
+    if (!t)
+        t = target_of(m, "");
+    if (!t)
+        return vivi_fail(err, VIV_E_BUSY, "too many changes wait for the guest");
+    memcpy(t->key, key, sizeof(t->key));
+    t->to = what->to;
+    return wait_and_call(m, CALL_RESIZE, key, args, op, err);
+}
+
+static int fake_counters(void *m, uint64_t op, viv_error *err)
+{
+    return call(m, CALL_COUNTERS, op, err);
+}
+
 static void fake_done(void *priv)
 {
     struct fake_machine *m = priv;
@@ -442,5 +649,12 @@ const struct vivi_driver_effects vivi_effects_fake = {
     .pause = fake_pause,
     .resume = fake_resume,
     .reset = fake_reset,
+    .device_kinds = VIVI_DEVICE_BIT(VIVI_DEV_DISK) | VIVI_DEVICE_BIT(VIVI_DEV_NET),
+    .device_add = fake_device_add,
+    .device_remove = fake_device_remove,
+    .resize_kinds = VIVI_RESIZE_BIT(VIVI_RESIZE_CPUS) | VIVI_RESIZE_BIT(VIVI_RESIZE_MEMORY) |
+                    VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON) | VIVI_RESIZE_BIT(VIVI_RESIZE_DISK),
+    .resize = fake_resize,
+    .counters = fake_counters,
     .done = fake_done,
 };

@@ -7,9 +7,15 @@
  * a time, the next one is served when the first hangs up:
  *     fake 1                              greeting
  *     <id> <verb>                         run state pause resume button reset continue quit
+ *     <id> add KIND ID                    a device; done when answered
+ *     <id> remove KIND ID                 accepted when answered; events tell the rest
+ *     <id> resize cpus|memory|balloon N   the same
+ *     <id> resize disk ID N               the same
+ *     <id> counters                       <id> counters {…}
  *     <id> ok <state>                     new running paused resetting "ended <reason> [text]"
  *     <id> error <text>
- * Events, one line each: "reset" (stopped at the gate until "continue"), "end <reason> [text]"
+ * Events, one line each: "removed KIND ID", "kept KIND ID [text]", "resizing WHAT DONE TOTAL",
+ * "resized WHAT N", "reset" (stopped at the gate until "continue"), "end <reason> [text]"
  * (stands still until "quit").
  */
 #include <errno.h>
@@ -87,6 +93,27 @@ static const struct fake_rule *find_rule(const struct fake_vmm *v, enum fake_rul
     return NULL;
 }
 
+/* "disk data", "cpus 4", "disk data 4096": what comes behind the verb. */
+static const char *apply_change(struct fake_vmm *v, enum fake_verb verb, const char *args)
+{
+    char first[16], second[72], what[96];
+    unsigned long long to;
+
+    if (verb != FAKE_V_RESIZE) {
+        if (sscanf(args, "%15s %71s", first, second) != 2)
+            return "no such command";
+        return verb == FAKE_V_ADD ? fake_hot_add(v, first, second)
+                                  : fake_hot_remove(v, first, second);
+    }
+    if (sscanf(args, "disk %71s %llu", second, &to) == 2) {
+        (void)snprintf(what, sizeof(what), "disk %s", second);
+        return fake_hot_resize(v, what, to);
+    }
+    if (sscanf(args, "%15s %llu", first, &to) != 2)
+        return "no such command";
+    return fake_hot_resize(v, first, to);
+}
+
 static void apply_verb(struct fake_vmm *v, enum fake_verb verb)
 {
     switch (verb) {
@@ -108,13 +135,32 @@ static void apply_verb(struct fake_vmm *v, enum fake_verb verb)
     case FAKE_V_QUIT: v->quit = true; break;
     case FAKE_V_HELLO:
     case FAKE_V_STATE:
+    case FAKE_V_ADD:
+    case FAKE_V_REMOVE:
+    case FAKE_V_RESIZE:
+    case FAKE_V_COUNTERS:
     case FAKE_V_COUNT_: break;
     }
 }
 
-static void do_verb(struct program *p, uint64_t id, enum fake_verb verb)
+static void answer_counters(struct program *p, uint64_t id)
+{
+    struct vivi_buf out = VIVI_BUF(FAKE_CONTROL_BYTES);
+
+    (void)vivi_buf_printf(&out, "%" PRIu64 " counters ", id);
+    fake_hot_counters(&p->vmm, &out);
+    (void)vivi_buf_str(&out, "\n");
+    if (out.failed)
+        answer_error(p, id, "too many devices");
+    else
+        send_line(p, out.data);
+    vivi_buf_done(&out);
+}
+
+static void do_verb(struct program *p, uint64_t id, enum fake_verb verb, const char *args)
 {
     const struct fake_rule *fail = find_rule(&p->vmm, FAKE_FAIL, verb);
+    const char *why = NULL;
 
     if (find_rule(&p->vmm, FAKE_HANG, verb))
         return;
@@ -126,23 +172,35 @@ static void do_verb(struct program *p, uint64_t id, enum fake_verb verb)
         send_line(p, "fake 1\n");
         return;
     }
-    apply_verb(&p->vmm, verb);
-    answer_state(p, id);
+    if (verb == FAKE_V_COUNTERS) {
+        answer_counters(p, id);
+        return;
+    }
+    if (verb == FAKE_V_ADD || verb == FAKE_V_REMOVE || verb == FAKE_V_RESIZE)
+        why = apply_change(&p->vmm, verb, args);
+    else
+        apply_verb(&p->vmm, verb);
+    if (why)
+        answer_error(p, id, why);
+    else
+        answer_state(p, id);
 }
 
-static void begin_verb(struct program *p, uint64_t id, enum fake_verb verb)
+static void begin_verb(struct program *p, uint64_t id, enum fake_verb verb, const char *args)
 {
     const struct fake_rule *slow = find_rule(&p->vmm, FAKE_SLOW, verb);
 
     if (!slow) {
-        do_verb(p, id, verb);
+        do_verb(p, id, verb, args);
         return;
     }
     for (size_t i = 0; i < FAKE_MAX_DELAYED; i++) {
         struct fake_delayed *d = &p->vmm.delayed[i];
 
         if (d->due_us == 0) {
-            *d = (struct fake_delayed){vivi_mono_us() + slow->by_us, id, verb};
+            *d = (struct fake_delayed){
+                .due_us = vivi_mono_us() + slow->by_us, .id = id, .verb = verb};
+            (void)snprintf(d->args, sizeof(d->args), "%s", args);
             return;
         }
     }
@@ -164,22 +222,25 @@ static uint64_t do_delayed(struct program *p)
             continue;
         }
         p->vmm.delayed[i].due_us = 0;
-        do_verb(p, d.id, d.verb);
+        do_verb(p, d.id, d.verb, d.args);
     }
     return next;
 }
 
 static void control_line(struct program *p, char *line)
 {
-    char *end;
+    char *end, *args;
     unsigned long long id = strtoull(line, &end, 10);
     enum fake_verb verb;
 
+    args = *end == ' ' ? strchr(end + 1, ' ') : NULL;
+    if (args)
+        *args++ = '\0';
     if (end == line || *end != ' ' || fake_verb_parse(end + 1, &verb) < 0 || verb == FAKE_V_HELLO) {
         answer_error(p, id, "no such command");
         return;
     }
-    begin_verb(p, id, verb);
+    begin_verb(p, id, verb, args ? args : "");
 }
 
 static void control_readable(struct program *p)
@@ -210,7 +271,7 @@ static void control_readable(struct program *p)
 static void control_accept(struct program *p)
 {
     if (vivi_accept(p->listen_fd, &p->control_fd, NULL) > 0)
-        begin_verb(p, 0, FAKE_V_HELLO);
+        begin_verb(p, 0, FAKE_V_HELLO, "");
 }
 
 /* ---- console input ---- */
@@ -234,6 +295,12 @@ static int timeout_of(uint64_t us)
         return -1;
     us = (us + 999) / 1000;
     return us > 60000 ? 60000 : (int)us;
+}
+
+static uint64_t least(uint64_t a, uint64_t b, uint64_t c)
+{
+    a = a < b ? a : b;
+    return a < c ? a : c;
 }
 
 static void fill_polls(const struct program *p, struct pollfd fds[P_COUNT])
@@ -268,12 +335,12 @@ static int loop(struct program *p)
     struct pollfd fds[P_COUNT];
 
     for (;;) {
-        uint64_t a = do_delayed(p), b = fake_guest_play(&p->vmm);
+        uint64_t a = do_delayed(p), b = fake_guest_play(&p->vmm), c = fake_hot_play(&p->vmm);
 
         if (p->vmm.quit)
             return p->vmm.exit_code;
         fill_polls(p, fds);
-        if (poll(fds, P_COUNT, timeout_of(a < b ? a : b)) >= 0)
+        if (poll(fds, P_COUNT, timeout_of(least(a, b, c))) >= 0)
             handle_polls(p, fds);
         else if (errno != EINTR)
             return 1;
@@ -283,7 +350,7 @@ static int loop(struct program *p)
 /* ---- start ---- */
 
 struct options {
-    const char *control, *serial, *events, *nonce, *script, *name;
+    const char *control, *serial, *events, *nonce, *script, *name, *devices;
 };
 
 static int parse_options(int argc, char **argv, struct options *o)
@@ -291,7 +358,8 @@ static int parse_options(int argc, char **argv, struct options *o)
     struct {
         const char *name, **value;
     } table[] = {{"--control", &o->control}, {"--serial", &o->serial}, {"--events", &o->events},
-                 {"--nonce", &o->nonce},     {"--script", &o->script}, {"--name", &o->name}};
+                 {"--nonce", &o->nonce},     {"--script", &o->script}, {"--name", &o->name},
+                 {"--devices", &o->devices}};
 
     for (int i = 1; i < argc; i++) {
         size_t k = 0;
@@ -329,6 +397,7 @@ static int run(const struct options *o, const struct fake_script *script)
     v->nonce = o->nonce ? o->nonce : "";
     v->button_due_us = NEVER;
     v->button_ignored = script->ignore_button;
+    fake_hot_init(v, o->devices);
     if (script->refuse) {
         (void)fprintf(stderr, "viv-fake: %s\n",
                       script->refuse_text ? script->refuse_text : "told to refuse");
@@ -361,7 +430,7 @@ int main(int argc, char **argv)
 
     if (parse_options(argc, argv, &o) < 0) {
         (void)fputs("usage: viv-fake --control FD --serial PATH --events PATH [--nonce HEX] "
-                    "[--script TEXT] [--name NAME]\n",
+                    "[--script TEXT] [--name NAME] [--devices KIND:ID,…]\n",
                     stderr);
         return 2;
     }

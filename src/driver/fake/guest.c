@@ -67,14 +67,14 @@ static void print(struct fake_vmm *v, const void *data, size_t len)
 
 /* ---- the guest's clock ---- */
 
-static uint64_t guest_now_us(const struct fake_vmm *v)
+uint64_t fake_guest_now_us(const struct fake_vmm *v)
 {
     return v->state == FAKE_RUNNING ? vivi_mono_us() - v->clock_base_us : v->clock_frozen_us;
 }
 
 static void freeze(struct fake_vmm *v, enum fake_state state)
 {
-    v->clock_frozen_us = guest_now_us(v);
+    v->clock_frozen_us = fake_guest_now_us(v);
     v->state = state;
 }
 
@@ -102,6 +102,7 @@ void fake_guest_boot(struct fake_vmm *v)
     v->boot++;
     memset(v->beats, 0, sizeof(v->beats));
     v->button_due_us = NEVER;
+    fake_hot_boot(v);
     v->clock_frozen_us = 0;
     v->clock_base_us = vivi_mono_us();
     v->state = v->pause_wanted ? FAKE_PAUSED : FAKE_RUNNING;
@@ -134,7 +135,7 @@ static void end(struct fake_vmm *v, const char *reason, const char *text)
 void fake_guest_button(struct fake_vmm *v)
 {
     if (v->state == FAKE_RUNNING && !v->button_ignored && v->button_due_us == NEVER)
-        v->button_due_us = guest_now_us(v) + v->script->button_after_us;
+        v->button_due_us = fake_guest_now_us(v) + v->script->button_after_us;
 }
 
 /* Keys: what is typed commands the guest; all else, or everything with echo, is printed back. */
@@ -314,7 +315,7 @@ uint64_t fake_guest_play(struct fake_vmm *v)
 
         if (v->state != FAKE_RUNNING || v->serial.pending.len > 0)
             return NEVER;
-        now = guest_now_us(v);
+        now = fake_guest_now_us(v);
         first = first_due(v, &due);
         if (v->button_due_us <= now && v->button_due_us <= due) {
             end(v, "guest-poweroff", NULL);

@@ -51,7 +51,11 @@ enum switch_id {
     SW_ECHO,
     SW_KEYS,
     SW_BUTTON,
-    SW_REFUSE_START
+    SW_REFUSE_START,
+    SW_UNPLUG,
+    SW_SETTLE,
+    SW_BUSY,
+    SW_KEEP
 };
 
 struct statement {
@@ -88,12 +92,18 @@ static const struct statement statements[] = {
     {"keys", SWITCH, SW_KEYS, 0, 0},
     {"button", SWITCH, SW_BUTTON, K_AFTER, K_AFTER},
     {"refuse-start", SWITCH, SW_REFUSE_START, K_TEXT | K_CODE, 0},
+    {"unplug", SWITCH, SW_UNPLUG, K_AFTER, K_AFTER},
+    {"settle", SWITCH, SW_SETTLE, K_AFTER, K_AFTER},
+    {"busy", SWITCH, SW_BUSY, K_N, 0},
+    {"keep", SWITCH, SW_KEEP, K_TEXT, K_TEXT},
 };
 
 static const char *const verb_names[FAKE_V_COUNT_] = {
-    [FAKE_V_HELLO] = "hello", [FAKE_V_RUN] = "run",       [FAKE_V_STATE] = "state",
-    [FAKE_V_PAUSE] = "pause", [FAKE_V_RESUME] = "resume", [FAKE_V_BUTTON] = "button",
-    [FAKE_V_RESET] = "reset", [FAKE_V_QUIT] = "quit",     [FAKE_V_CONTINUE] = "continue",
+    [FAKE_V_HELLO] = "hello",       [FAKE_V_RUN] = "run",       [FAKE_V_STATE] = "state",
+    [FAKE_V_PAUSE] = "pause",       [FAKE_V_RESUME] = "resume", [FAKE_V_BUTTON] = "button",
+    [FAKE_V_RESET] = "reset",       [FAKE_V_QUIT] = "quit",     [FAKE_V_CONTINUE] = "continue",
+    [FAKE_V_ADD] = "add",           [FAKE_V_REMOVE] = "remove", [FAKE_V_RESIZE] = "resize",
+    [FAKE_V_COUNTERS] = "counters",
 };
 
 const char *fake_verb_name(enum fake_verb v)
@@ -369,6 +379,13 @@ static void set_switch(struct fake_script *s, int id, struct values *v)
         free(s->refuse_text);
         s->refuse_text = take_ptr(v->beat.text);
         break;
+    case SW_UNPLUG: s->unplug_after_us = v->beat.after_us; break;
+    case SW_SETTLE: s->settle_after_us = v->beat.after_us; break;
+    case SW_BUSY: s->busy_times = v->given & K_N ? v->beat.count : FAKE_FOREVER; break;
+    case SW_KEEP:
+        free(s->keep_text);
+        s->keep_text = take_ptr(v->beat.text);
+        break;
     }
 }
 
@@ -469,6 +486,7 @@ void fake_script_free(struct fake_script *s)
     for (size_t i = 0; i < s->n_rules; i++)
         free(s->rules[i].text);
     free(s->refuse_text);
+    free(s->keep_text);
     free(s);
 }
 

@@ -56,6 +56,10 @@ enum fake_verb {
     FAKE_V_RESET,
     FAKE_V_CONTINUE,
     FAKE_V_QUIT,
+    FAKE_V_ADD,
+    FAKE_V_REMOVE,
+    FAKE_V_RESIZE,
+    FAKE_V_COUNTERS,
     FAKE_V_COUNT_
 };
 const char *fake_verb_name(enum fake_verb v);
@@ -77,6 +81,9 @@ struct fake_script {
     size_t n_rules;
     bool no_ready, no_banner, ignore_button, ignore_term, stamp, echo, keys, refuse;
     uint64_t button_after_us;
+    uint64_t unplug_after_us, settle_after_us; /* what the guest needs for removals and sizes */
+    uint64_t busy_times;                       /* so many removals pass it by */
+    char *keep_text;                           /* owned; it refuses removals with these words */
     int refuse_code;
     char *refuse_text; /* owned */
 };

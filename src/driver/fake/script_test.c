@@ -57,6 +57,23 @@ static void statements_take_their_keys(void **state)
     assert_int_equal(s->beats[5].number, 9);
 }
 
+static void how_a_guest_changes_is_set(void **state)
+{
+    cleanup_fake_script struct fake_script *s =
+        parse("unplug after=20ms; settle after=1s; busy n=2; keep text=\"it is mounted\"; "
+              "slow verb=add by=1ms; hang verb=resize");
+    cleanup_fake_script struct fake_script *ever = parse("busy");
+
+    (void)state;
+    assert_int_equal(s->unplug_after_us, 20000);
+    assert_int_equal(s->settle_after_us, 1000000);
+    assert_int_equal(s->busy_times, 2);
+    assert_string_equal(s->keep_text, "it is mounted");
+    assert_int_equal(s->rules[0].verb, FAKE_V_ADD);
+    assert_int_equal(s->rules[1].verb, FAKE_V_RESIZE);
+    assert_true(ever->busy_times == FAKE_FOREVER && !ever->keep_text);
+}
+
 static void switches_and_rules_are_set(void **state)
 {
     cleanup_fake_script struct fake_script *s = parse(
@@ -166,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_script_is_ready_at_once),
         cmocka_unit_test(statements_take_their_keys),
+        cmocka_unit_test(how_a_guest_changes_is_set),
         cmocka_unit_test(switches_and_rules_are_set),
         cmocka_unit_test(text_may_hold_any_byte),
         cmocka_unit_test(mistakes_are_told_with_their_place),
