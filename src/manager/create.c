@@ -13,9 +13,8 @@
 
 #include "base/clock.h"
 
-#define ROUNDS           8 /* somebody creates and removes the name in between, again and again */
-#define UUID_TRIES       16
-#define LABELS_MAX_BYTES 128 /* of text, for labels that stand in state.json too */
+#define ROUNDS     8 /* somebody creates and removes the name in between, again and again */
+#define UUID_TRIES 16
 
 static int exists_otherwise(const char *name, viv_error *err)
 {
@@ -69,22 +68,6 @@ static int new_uuid(viv *v, char ret[VIVI_UUID_SIZE], viv_error *err)
     return r;
 }
 
-/* Labels that are few stand in state.json, so that listing needs no second file. */
-static int keep_labels(struct vivi_state *s, const json_t *doc)
-{
-    json_t *labels = json_object_get(doc, "labels");
-    cleanup_json json_t *none = NULL;
-
-    if (!labels || json_is_null(labels)) {
-        none = json_object();
-        labels = none;
-    }
-    if (!labels || json_dumpb(labels, NULL, 0, JSON_COMPACT) > LABELS_MAX_BYTES)
-        return labels ? 0 : -1;
-    s->extra = json_pack("{s:O}", "labels", labels);
-    return s->extra ? 0 : -1;
-}
-
 static int first_state(const struct vivi_resolved *res, const char *uuid, struct vivi_state *s)
 {
     assert(res->driver);
@@ -96,7 +79,7 @@ static int first_state(const struct vivi_resolved *res, const char *uuid, struct
     s->cpus = res->config.cpus;
     s->memory_bytes = res->config.memory_bytes;
     s->created_at_ms = vivi_wall_ms();
-    return keep_labels(s, res->doc);
+    return vivi_state_labels(s, res->doc);
 }
 
 /* The first problem is the error. */

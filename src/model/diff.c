@@ -6,6 +6,7 @@
  */
 #include "model/diff.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -409,6 +410,84 @@ int vivi_change_make(json_t *doc, const struct vivi_change *c, viv_error *err)
     if (r < 0 && err)
         *err = why;
     return r;
+}
+
+/* ---- what may be changed, what belongs together ---- */
+
+/* The value that stays, cut to what a message has room for. */
+static void put_value(struct vivi_buf *out, const struct vivi_field *f, const json_t *v);
+
+int vivi_change_fixed(const struct vivi_change *c, viv_error *err)
+{
+    cleanup_buf struct vivi_buf was = VIVI_BUF(256);
+    const char *dot = strrchr(c->path, '.');
+    int r;
+
+    if (vivi_change_is_device(c) || (c->field->when != VIVI_WHEN_FIXED && !vivi_change_is_order(c)))
+        return 0;
+    put_value(&was, c->field, c->from);
+    if (vivi_change_is_order(c)) {
+        r = vivi_fail_field(err, VIV_E_INVALID, c->path, "the order of devices is fixed (%s)",
+                            was.data ? was.data : "");
+        vivi_hint(err, "name those that are there in this order, new ones behind them");
+    } else if (strchr(c->field->path, '*') && dot) {
+        r = vivi_fail_field(err, VIV_E_INVALID, c->path,
+                            "is fixed for as long as the device is there (%s)",
+                            was.data ? was.data : "");
+        vivi_hint(err, "remove %.*s and add another one", (int)(dot - c->path), c->path);
+    } else {
+        r = vivi_fail_field(err, VIV_E_INVALID, c->path, "is fixed when the VM is created (%s)",
+                            was.data ? was.data : "");
+        vivi_hint(err, "another %s needs another VM: viv create", c->path);
+    }
+    return r;
+}
+
+int vivi_diff_fixed(const struct vivi_diff *d, viv_error *err)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        int r = vivi_change_fixed(&d->items[i], err);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+bool vivi_paths_meet(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b), less = n < m ? n : m;
+    const char *longer = n < m ? b : a;
+
+    return memcmp(a, b, less) == 0 && (longer[less] == '\0' || longer[less] == '.');
+}
+
+bool vivi_diff_meets(const struct vivi_diff *d, const char *path)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (vivi_paths_meet(d->items[i].path, path))
+            return true;
+    return false;
+}
+
+/* FNV-1a. */
+static int add_to_digest(const char *data, size_t len, void *ctx)
+{
+    uint64_t *h = ctx;
+
+    for (size_t i = 0; i < len; i++)
+        *h = (*h ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
+    return 0;
+}
+
+int vivi_document_digest(const json_t *doc, char ret[VIVI_DIGEST_SIZE])
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+    if (json_dump_callback(doc, add_to_digest, &h, JSON_COMPACT | JSON_SORT_KEYS) < 0)
+        return -1;
+    (void)snprintf(ret, VIVI_DIGEST_SIZE, "%016" PRIx64, h);
+    return 0;
 }
 
 /* ---- telling ---- */

@@ -45,6 +45,24 @@ bool vivi_change_is_device(const struct vivi_change *c);
 /* The order of the devices of a list. */
 bool vivi_change_is_order(const struct vivi_change *c);
 
+/*
+ * What stays as it was made: a fixed field of the VM or of a device, and the order of devices
+ * (INVALID "driver: is fixed when the VM is created (fake)", with what would be needed as hint). 0:
+ * it may be changed.
+ */
+int vivi_change_fixed(const struct vivi_change *c, viv_error *err);
+/* The same for the first of many. */
+int vivi_diff_fixed(const struct vivi_diff *d, viv_error *err);
+
+/* Whether one path is the other, or a part of it: "disks.data" and "disks.data.cache". */
+bool vivi_paths_meet(const char *a, const char *b);
+/* Whether a change of d meets the path. */
+bool vivi_diff_meets(const struct vivi_diff *d, const char *path);
+
+/* Equal documents have equal digests, whatever the order of their keys. −1: out of memory. */
+#define VIVI_DIGEST_SIZE 17
+int vivi_document_digest(const json_t *doc, char ret[VIVI_DIGEST_SIZE]);
+
 /* {path, op, from, to, when}; a new reference, NULL: out of memory. */
 json_t *vivi_change_json(const struct vivi_change *c);
 /* "cpus.count: 2 → 4", "disks.data: added": for people, one line, no line break. As vivi_buf_str.

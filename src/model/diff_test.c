@@ -157,6 +157,63 @@ static void control_characters_and_long_texts_stay_on_one_line(void **state)
     assert_true(out.len < 120);
 }
 
+static void refuses(const char *from, const char *to, const char *message, const char *hint)
+{
+    cleanup_diff struct vivi_diff d = {0};
+    viv_error err = VIV_ERROR_INIT;
+
+    diff_of(from, to, &d);
+    assert_int_equal(vivi_diff_fixed(&d, &err), -VIV_E_INVALID);
+    assert_string_equal(err.message, message);
+    assert_string_equal(err.hint, hint);
+}
+
+static void what_was_made_so_stays_so(void **state)
+{
+    cleanup_diff struct vivi_diff d = {0};
+
+    (void)state;
+    refuses("{name: a, driver: fake}", "{name: a, driver: qemu, cpus: 2}",
+            "driver: is fixed when the VM is created (fake)",
+            "another driver needs another VM: viv create");
+    refuses("{name: a, nets: [{id: n0, mac: '02:00:00:00:00:01'}]}",
+            "{name: a, nets: [{id: n0, mac: '02:00:00:00:00:02'}]}",
+            "nets.n0.mac: is fixed for as long as the device is there (02:00:00:00:00:01)",
+            "remove nets.n0 and add another one");
+    refuses("{name: a, disks: [{id: x, path: /x}]}",
+            "{name: a, disks: [{id: n, path: /n}, {id: x, path: /x}]}",
+            "disks: the order of devices is fixed (x, n)",
+            "name those that are there in this order, new ones behind them");
+    diff_of("{name: a, nets: [{id: n0, mac: '02:00:00:00:00:01'}]}",
+            "{name: a, cpus: 2, nets: [{id: n1, mac: '02:00:00:00:00:02'}]}", &d);
+    assert_int_equal(vivi_diff_fixed(&d, NULL), 0);
+}
+
+static void paths_meet_when_one_is_a_part_of_the_other(void **state)
+{
+    (void)state;
+    assert_true(vivi_paths_meet("disks.data", "disks.data"));
+    assert_true(vivi_paths_meet("disks.data", "disks.data.cache"));
+    assert_true(vivi_paths_meet("disks.data.cache", "disks"));
+    assert_false(vivi_paths_meet("disks.data", "disks.data2"));
+    assert_false(vivi_paths_meet("disks.data.cache", "disks.data.path"));
+}
+
+static void equal_documents_have_equal_digests(void **state)
+{
+    json_auto_t *a = json_pack("{s:i,s:{s:i,s:i}}", "x", 1, "y", "b", 2, "c", 3);
+    json_auto_t *b = json_pack("{s:{s:i,s:i},s:i}", "y", "c", 3, "b", 2, "x", 1);
+    char one[VIVI_DIGEST_SIZE], other[VIVI_DIGEST_SIZE];
+
+    (void)state;
+    assert_int_equal(vivi_document_digest(a, one), 0);
+    assert_int_equal(vivi_document_digest(b, other), 0);
+    assert_string_equal(one, other);
+    (void)json_object_set_new(json_object_get(b, "y"), "c", json_integer(4));
+    assert_int_equal(vivi_document_digest(b, other), 0);
+    assert_string_not_equal(one, other);
+}
+
 /* The property that everything stands on: from, and the changes made one by one, is to. */
 static void making_the_changes_of_random_documents_gives_the_other_one(void **state)
 {
@@ -203,6 +260,9 @@ int main(void)
         cmocka_unit_test(an_order_is_told_only_where_the_rest_does_not_make_it),
         cmocka_unit_test(a_change_is_a_record_of_its_path_values_and_time),
         cmocka_unit_test(a_device_that_is_not_there_cannot_be_changed),
+        cmocka_unit_test(what_was_made_so_stays_so),
+        cmocka_unit_test(paths_meet_when_one_is_a_part_of_the_other),
+        cmocka_unit_test(equal_documents_have_equal_digests),
         cmocka_unit_test(control_characters_and_long_texts_stay_on_one_line),
         cmocka_unit_test(making_the_changes_of_random_documents_gives_the_other_one),
     };

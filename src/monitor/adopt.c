@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "monitor/policy.h"
 #include "monitor/restart.h"
 
 #define UNOBSERVED_MS 2000 /* a keeper that reaps has told by then */
@@ -408,6 +409,7 @@ void vivi_adopt_done(struct vivi_monitor *m)
         vivi_log(VIVI_LOG_INFO, "taken over run %" PRIu64 " after %" PRIu64 " us", m->st.run,
                  vivi_mono_us() - m->adopted_since_us);
         vivi_life_adopted(m);
+        vivi_policy_take(m); /* a former monitor may have got no further than to record it */
     }
     m->serving = true;
     vivi_op_resume(m);

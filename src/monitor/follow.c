@@ -79,6 +79,7 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
             break;
         return;
     case VIVI_VERB_REMOVE: vivi_op_remove_now(m); return;
+    case VIVI_VERB_APPLY: vivi_apply_abandon(m, NULL); return;
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME: break;
     case VIVI_VERB_NONE:
@@ -310,6 +311,7 @@ static void resume_without_vmm(struct vivi_monitor *m)
     case VIVI_VERB_REMOVE: vivi_op_remove_now(m); return;
     case VIVI_VERB_STOP:
     case VIVI_VERB_KILL: vivi_op_end(m, NULL); return;
+    case VIVI_VERB_APPLY: vivi_apply_resume(m); return;
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME:
     case VIVI_VERB_NONE:
@@ -339,6 +341,7 @@ void vivi_op_resume(struct vivi_monitor *m)
     case VIVI_VERB_REBOOT: resume_reboot(m); return;
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME: resume_pause(m); return;
+    case VIVI_VERB_APPLY: vivi_apply_resume(m); return;
     case VIVI_VERB_NONE:
     case VIVI_VERB_WAIT:
     case VIVI_VERB_LOG_WAIT:

@@ -658,6 +658,7 @@ static void conclude(struct vivi_monitor *m, enum vivi_reason reason, const char
     (void)snprintf(m->st.reason, sizeof(m->st.reason), "%s", vivi_reason_name(reason));
     (void)snprintf(m->st.reason_text, sizeof(m->st.reason_text), "%s", text);
     m->st.ended_at_ms = vivi_wall_ms();
+    vivi_apply_columns(m);
     vivi_op_restart_schedule(m, reason);
     vivi_life_set_state(m, to, m->st.reason);
     m->cause = VIVI_CAUSE_NONE;

@@ -115,8 +115,11 @@ void vivi_monitor_close(struct vivi_monitor *m)
     vivi_keeper_close(&m->keeper);
     vivi_streams_done(&m->streams);
     vivi_close(&m->pidfd);
-    for (size_t i = 0; i < VIVI_OPS_KEPT; i++)
+    for (size_t i = 0; i < VIVI_OPS_KEPT; i++) {
         json_decref(m->results[i].error);
+        json_decref(m->results[i].more);
+    }
+    vivi_apply_done(&m->apply);
     if (m->config_valid)
         vivi_config_done(&m->config);
     vivi_plan_done(&m->plan);

@@ -18,6 +18,7 @@
 #include "driver/machine.h"
 #include "model/config.h"
 #include "model/model.h"
+#include "monitor/apply.h"
 #include "monitor/console.h"
 #include "monitor/fdtable.h"
 #include "monitor/keeper_client.h"
@@ -91,6 +92,7 @@ struct vivi_op {
     char step[40]; /* taken from the journal: how far a former monitor got */
     struct vivi_timer *deadline;
     int64_t timeout_ms; /* of the deadline, for the message */
+    json_t *more;       /* owned; what the answer says beyond vivi_result, NULL: nothing */
 };
 
 /* What became of an operation, kept so that asking again gets the same answer. */
@@ -99,6 +101,7 @@ struct vivi_op_result {
     enum vivi_verb verb;
     bool changed;
     json_t *error; /* owned; NULL: it worked */
+    json_t *more;  /* owned; beyond vivi_result, or NULL */
 };
 
 /* One start about to be made: everything that can be refused is known. */
@@ -174,6 +177,7 @@ struct vivi_monitor {
 
     /* what is asked for */
     struct vivi_op op;
+    struct vivi_apply apply;
     struct vivi_op_result results[VIVI_OPS_KEPT];
     unsigned next_result;
     struct vivi_waiter *waiters;
@@ -261,6 +265,8 @@ void vivi_record_boot(struct vivi_monitor *m); /* adds the current boot to runni
 bool vivi_emulated(const struct vivi_monitor *m);
 json_t *vivi_result(const struct vivi_monitor *m,
                     bool changed); /* of every verb; NULL: no memory */
+/* The same with the members of more (may be NULL) on top. */
+json_t *vivi_result_with(const struct vivi_monitor *m, bool changed, const json_t *more);
 
 /* ---- ops.c ---- */
 
@@ -327,8 +333,8 @@ int vivi_wait_add(struct vivi_monitor *m, const struct vivi_wait *w, viv_error *
 /* Answers whoever waits for what is true now. */
 void vivi_waits_check(struct vivi_monitor *m);
 void vivi_waits_log(struct vivi_monitor *m);
-/* The operation is over; err NULL: it worked. */
-void vivi_waits_op(struct vivi_monitor *m, const viv_error *err);
+/* The operation is over; err NULL: it worked, and more (or NULL) is added to the answer. */
+void vivi_waits_op(struct vivi_monitor *m, const json_t *more, const viv_error *err);
 void vivi_waits_forget(struct vivi_monitor *m, const struct vivi_client *c);
 size_t vivi_waits_of(const struct vivi_monitor *m, const struct vivi_client *c);
 /* wait_ready's deadline for this VM: the request's, else the configuration's. */

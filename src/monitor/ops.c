@@ -58,12 +58,15 @@ void vivi_op_step(struct vivi_monitor *m, const char *step)
         vivi_log(VIVI_LOG_ERROR, "journal: %s", err.message);
 }
 
+/* Takes what the operation had to say. */
 static void keep_result(struct vivi_monitor *m, const struct vivi_op *op, const viv_error *err)
 {
     struct vivi_op_result *r = &m->results[m->next_result++ % VIVI_OPS_KEPT];
 
     json_decref(r->error);
-    *r = (struct vivi_op_result){.verb = op->verb, .error = err ? vivi_error_to_json(err) : NULL};
+    json_decref(r->more);
+    *r = (struct vivi_op_result){
+        .verb = op->verb, .error = err ? vivi_error_to_json(err) : NULL, .more = op->more};
     memcpy(r->id, op->id, sizeof(r->id));
 }
 
@@ -78,7 +81,7 @@ void vivi_op_end(struct vivi_monitor *m, const viv_error *err)
     vivi_disarm(m, &m->op.deadline);
     m->op = (struct vivi_op){.verb = VIVI_VERB_NONE};
     keep_result(m, &op, err);
-    vivi_waits_op(m, err); /* first: clients wait; a crash here only repeats the answer */
+    vivi_waits_op(m, op.more, err); /* first: clients wait; a crash here only repeats the answer */
     if (op.journalled)
         vivi_record_op_end(m, op.id, err ? err->code : 0);
     op_event(m, &op, err, true);
@@ -105,9 +108,9 @@ static int wait_for_op(struct vivi_monitor *m, struct vivi_client *c, const stru
     return vivi_wait_add(m, &w, err);
 }
 
-/* What was asked for is so already. */
-static int answer_now(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
-                      bool changed, viv_error *err)
+/* What was asked for is so already. more: see vivi_result_with. */
+static int answer_with(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
+                       bool changed, const json_t *more, viv_error *err)
 {
     struct vivi_wait w = {.client = c,
                           .id = q->id,
@@ -118,14 +121,21 @@ static int answer_now(struct vivi_monitor *m, struct vivi_client *c, const struc
 
     if (q->verb == VIVI_VERB_START && q->wait_ready)
         return vivi_wait_add(m, &w, err);
-    vivi_serve_result(c, q->id, vivi_result(m, changed));
+    vivi_serve_result(c, q->id, vivi_result_with(m, changed, more));
     return 0;
+}
+
+static int answer_now(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
+                      bool changed, viv_error *err)
+{
+    return answer_with(m, c, q, changed, NULL, err);
 }
 
 static int replay_journal(struct vivi_monitor *m, struct vivi_client *c,
                           const struct vivi_request *q, viv_error *err)
 {
     struct vivi_journal_found found;
+    json_t *more;
     int r = vivi_journal_find(m->dir.fd, q->op, &found, NULL);
 
     if (r <= 0 || !found.ended || strcmp(found.what.verb, vivi_verb_name(q->verb)) != 0)
@@ -134,7 +144,9 @@ static int replay_journal(struct vivi_monitor *m, struct vivi_client *c,
         return vivi_fail(err, found.code, "%s",
                          m->st.reason_text[0] ? m->st.reason_text
                                               : "it failed; what was said is not kept");
-    r = answer_now(m, c, q, true, err);
+    more = q->verb == VIVI_VERB_APPLY ? vivi_apply_recall(m, q->op) : NULL;
+    r = answer_with(m, c, q, true, more, err);
+    json_decref(more);
     return r < 0 ? r : 1;
 }
 
@@ -157,7 +169,7 @@ static int replay(struct vivi_monitor *m, struct vivi_client *c, const struct vi
             vivi_error_from_json(k->error, err);
             return -err->code;
         }
-        r = answer_now(m, c, q, true, err);
+        r = answer_with(m, c, q, true, k->more, err);
         return r < 0 ? r : 1;
     }
     return replay_journal(m, c, q, err);
@@ -208,7 +220,11 @@ static int meet_current(struct vivi_monitor *m, struct vivi_client *c, const str
 
     if (now == VIVI_VERB_NONE)
         return 0;
-    if (q->verb == now || (is_stop(q->verb) && is_stop(now)))
+    if (now == VIVI_VERB_APPLY && ends_others(q)) {
+        vivi_apply_abandon(m, "given up: the VM is being stopped");
+        return 0;
+    }
+    if ((q->verb == now && now != VIVI_VERB_APPLY) || (is_stop(q->verb) && is_stop(now)))
         return join(m, c, q, err);
     if (ends_others(q) && can_be_ended(now)) {
         (void)vivi_fail(&why, VIV_E_CANCELLED, "%s of %s was cancelled by %s", vivi_verb_name(now),
@@ -507,6 +523,30 @@ static int begin_remove(struct ask *a, viv_error *err)
     return r;
 }
 
+/* ---- apply ---- */
+
+static int begin_apply(struct ask *a, viv_error *err)
+{
+    struct vivi_monitor *m = a->m;
+    json_t *now = NULL;
+    int r = vivi_apply_prepare(m, a->q, &now, err);
+
+    if (r < 0)
+        return r;
+    if (now) {
+        vivi_serve_result(a->c, a->q->id, vivi_result_with(m, false, now));
+        json_decref(now);
+        return 0;
+    }
+    vivi_op_begin(m, VIVI_VERB_APPLY, a->q->op);
+    r = wait_for_op(m, a->c, a->q, true, err);
+    if (r < 0)
+        vivi_op_end(m, err);
+    else
+        vivi_apply_go(m);
+    return r;
+}
+
 /* ---- the door ---- */
 
 int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
@@ -535,6 +575,7 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME: return begin_pause(&a, err);
     case VIVI_VERB_REMOVE: return begin_remove(&a, err);
+    case VIVI_VERB_APPLY: return begin_apply(&a, err);
     case VIVI_VERB_NONE:
     case VIVI_VERB_WAIT:
     case VIVI_VERB_LOG_WAIT:

@@ -329,3 +329,12 @@ json_t *vivi_result(const struct vivi_monitor *m, bool changed)
     }
     return j;
 }
+
+json_t *vivi_result_with(const struct vivi_monitor *m, bool changed, const json_t *more)
+{
+    json_t *j = vivi_result(m, changed);
+
+    if (j && more)
+        (void)json_object_update(j, (json_t *)(uintptr_t)more); /* only read */
+    return j;
+}

@@ -6,14 +6,21 @@
 
 static const struct {
     const char *name;
-    bool changes;
+    bool changes, has_body;
 } verbs[VIVI_VERB_COUNT_] = {
-    [VIVI_VERB_NONE] = {"none", false},       [VIVI_VERB_START] = {"start", true},
-    [VIVI_VERB_STOP] = {"stop", true},        [VIVI_VERB_KILL] = {"kill", true},
-    [VIVI_VERB_REBOOT] = {"reboot", true},    [VIVI_VERB_PAUSE] = {"pause", true},
-    [VIVI_VERB_RESUME] = {"resume", true},    [VIVI_VERB_REMOVE] = {"remove", true},
-    [VIVI_VERB_WAIT] = {"wait", false},       [VIVI_VERB_LOG_WAIT] = {"log_wait", false},
-    [VIVI_VERB_CONSOLE] = {"console", false}, [VIVI_VERB_INFO] = {"info", false},
+    [VIVI_VERB_NONE] = {"none", false, false},
+    [VIVI_VERB_START] = {"start", true, false},
+    [VIVI_VERB_STOP] = {"stop", true, false},
+    [VIVI_VERB_KILL] = {"kill", true, false},
+    [VIVI_VERB_REBOOT] = {"reboot", true, false},
+    [VIVI_VERB_PAUSE] = {"pause", true, false},
+    [VIVI_VERB_RESUME] = {"resume", true, false},
+    [VIVI_VERB_REMOVE] = {"remove", true, false},
+    [VIVI_VERB_APPLY] = {"apply", true, true},
+    [VIVI_VERB_WAIT] = {"wait", false, false},
+    [VIVI_VERB_LOG_WAIT] = {"log_wait", false, false},
+    [VIVI_VERB_CONSOLE] = {"console", false, false},
+    [VIVI_VERB_INFO] = {"info", false, false},
 };
 
 const char *vivi_verb_name(enum vivi_verb v)
@@ -152,6 +159,7 @@ static int parse_args(const json_t *a, struct vivi_request *q, viv_error *err)
     case VIVI_VERB_NONE:
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME:
+    case VIVI_VERB_APPLY: /* looked at where it is carried out */
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }
@@ -197,5 +205,15 @@ int vivi_request_parse(const json_t *body, struct vivi_request *ret, viv_error *
     if (args && !json_is_null(args) && !json_is_object(args))
         return vivi_fail(err, VIV_E_INVALID, "args: not an object");
     r = parse_op(body, ret, err);
-    return r < 0 ? r : parse_args(args, ret, err);
+    if (r >= 0)
+        r = parse_args(args, ret, err);
+    if (r >= 0 && verbs[ret->verb].has_body && json_is_object(args))
+        ret->args = json_incref((json_t *)(uintptr_t)args); /* only the count is changed */
+    return r;
+}
+
+void vivi_request_done(struct vivi_request *q)
+{
+    json_decref(q->args);
+    q->args = NULL;
 }

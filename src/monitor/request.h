@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "model/model.h"
 
 #define VIVI_OP_ID_SIZE     40
@@ -20,6 +21,7 @@ enum vivi_verb {
     VIVI_VERB_PAUSE,
     VIVI_VERB_RESUME,
     VIVI_VERB_REMOVE,
+    VIVI_VERB_APPLY,
     VIVI_VERB_WAIT,
     VIVI_VERB_LOG_WAIT,
     VIVI_VERB_CONSOLE,
@@ -37,6 +39,8 @@ struct vivi_request {
     enum vivi_verb verb;
     char op[VIVI_OP_ID_SIZE]; /* "" when the client gave none */
     int64_t timeout_ms;       /* VIVI_NO_TIMEOUT: the verb's own */
+
+    json_t *args; /* of verbs with a body of their own (apply), else NULL; a reference */
 
     /* start */
     bool wait_ready, remove_when_ended, foreground;
@@ -62,3 +66,5 @@ struct vivi_request {
  * "args.timeout_ms: not a number of milliseconds".
  */
 int vivi_request_parse(const json_t *body, struct vivi_request *ret, viv_error *err);
+void vivi_request_done(struct vivi_request *q); /* also after a failed parse */
+#define cleanup_request VIVI_CLEANUP(vivi_request_done)

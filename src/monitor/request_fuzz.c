@@ -25,6 +25,7 @@ static void check(const struct vivi_frame *f)
         assert(q.timeout_ms >= VIVI_NO_TIMEOUT && q.timeout_ms <= VIVI_TIMEOUT_MAX_MS);
         assert(q.verb != VIVI_VERB_WAIT || (unsigned)q.state < VIV_ST_COUNT_);
     }
+    vivi_request_done(&q);
     json_decref(body);
 }
 

@@ -71,6 +71,7 @@ static void free_client(struct vivi_client *c)
     vivi_close(&c->out_fd);
     vivi_frames_done(&c->in);
     vivi_frame_done(&c->held_frame);
+    vivi_request_done(&c->held_request);
     vivi_buf_done(&c->out);
     free(c);
 }
@@ -285,12 +286,14 @@ static void request(struct vivi_client *c, const json_t *body, struct vivi_frame
     } else if (vivi_verb_must_wait(c->server->m, &q)) {
         c->held = true;
         c->held_request = q;
+        q.args = NULL; /* the held one's now, as are the frame's descriptors */
         c->held_frame = *f;
-        f->n_fds = 0; /* they are the held frame's now */
+        f->n_fds = 0;
         want_events(c);
     } else {
         run(c, &q, f);
     }
+    vivi_request_done(&q);
 }
 
 static void take_frame(struct vivi_client *c, struct vivi_frame *f)
@@ -433,6 +436,7 @@ void vivi_serve_adopted(struct vivi_monitor *m)
         return;
     vivi_serve_begin(m);
     for (c = m->server->clients; c; c = next) {
+        struct vivi_request q;
         struct vivi_frame f;
 
         next = c->next;
@@ -441,7 +445,10 @@ void vivi_serve_adopted(struct vivi_monitor *m)
         c->held = false;
         f = c->held_frame;
         c->held_frame = (struct vivi_frame){0};
-        run(c, &c->held_request, &f);
+        q = c->held_request;
+        c->held_request.args = NULL;
+        run(c, &q, &f);
+        vivi_request_done(&q);
         vivi_frame_done(&f);
         process(c);
         want_events(c);

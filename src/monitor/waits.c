@@ -202,7 +202,7 @@ void vivi_waits_log(struct vivi_monitor *m)
     }
 }
 
-void vivi_waits_op(struct vivi_monitor *m, const viv_error *err)
+void vivi_waits_op(struct vivi_monitor *m, const json_t *more, const viv_error *err)
 {
     struct vivi_waiter *e, *next;
 
@@ -218,7 +218,7 @@ void vivi_waits_op(struct vivi_monitor *m, const viv_error *err)
             e->w.kind = VIVI_WAIT_READY;
             check_ready(e);
         } else {
-            answer(e, vivi_result(m, e->w.changed));
+            answer(e, vivi_result_with(m, e->w.changed, more));
         }
     }
 }

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define LABELS_MAX_BYTES 128 /* of text, for labels that stand in state.json too */
+
 static int newer(const char *name, unsigned schema, viv_error *err)
 {
     return vivi_fail(err, VIV_E_UNSUPPORTED,
@@ -115,4 +117,34 @@ void vivi_config_stamp(int dir_fd, const char *path, char ret[48])
     if (fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
         (void)snprintf(ret, 48, "%" PRIx64 "-%" PRIx64 ".%lx", (uint64_t)st.st_size,
                        (uint64_t)st.st_mtim.tv_sec, (unsigned long)st.st_mtim.tv_nsec);
+}
+
+int vivi_state_labels(struct vivi_state *s, const json_t *config)
+{
+    json_t *labels = json_object_get(config, "labels");
+    cleanup_json json_t *none = json_object();
+
+    if (!none)
+        return -1;
+    if (!json_is_object(labels))
+        labels = none;
+    if (json_dumpb(labels, NULL, 0, JSON_COMPACT) > LABELS_MAX_BYTES) {
+        (void)json_object_del(s->extra, "labels"); /* missing is fine */
+        return 0;
+    }
+    if (!s->extra)
+        s->extra = json_object();
+    return json_object_set_new(s->extra, "labels", json_deep_copy(labels));
+}
+
+int vivi_config_store(int vm_fd, const json_t *config, struct vivi_state *s, viv_error *err)
+{
+    int r = vivi_json_write(vm_fd, VIVI_CONFIG_FILE, config, VIVI_DURABLE, err);
+
+    if (r < 0)
+        return r;
+    vivi_config_stamp(vm_fd, VIVI_CONFIG_FILE, s->config_stamp);
+    if (vivi_state_labels(s, config) < 0)
+        s->config_stamp[0] = '\0'; /* whoever lists looks into the configuration */
+    return 0;
 }

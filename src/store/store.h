@@ -26,6 +26,7 @@
 #define VIVI_STATE_FILE         "state.json"
 #define VIVI_CONFIG_FILE        "config.json"
 #define VIVI_RUNNING_FILE       "running.json"
+#define VIVI_CHANGE_FILE        "change.json" /* the last change asked of a monitor, see apply.c */
 
 void vivi_json_decref_ptr(json_t **j);
 #define cleanup_json VIVI_CLEANUP(vivi_json_decref_ptr)
@@ -256,6 +257,14 @@ int vivi_json_write(int vm_fd, const char *name, const json_t *doc, enum vivi_du
  * when it cannot be told.
  */
 void vivi_config_stamp(int dir_fd, const char *path, char ret[48]);
+
+/* Labels that are few stand in state.json, too, so that listing needs no second file. 0 or −1. */
+int vivi_state_labels(struct vivi_state *s, const json_t *config);
+/*
+ * Replaces config.json, durably, and brings up to date what s repeats of it (labels, stamp); the
+ * caller, who holds the VM's lock, writes s. On failure the old one is there as it was.
+ */
+int vivi_config_store(int vm_fd, const json_t *config, struct vivi_state *s, viv_error *err);
 
 /* ---- exits.log (written by the keeper alone) ---- */
 
