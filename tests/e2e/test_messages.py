@@ -124,6 +124,19 @@ def test_a_driver_whose_program_is_missing(root):
          "viv: start web: cloud-hypervisor: not found on PATH\n")
 
 
+def test_a_driver_whose_program_has_vanished(root, tmp_path):
+    """Created while it was there: the start that misses it says the same, and the VM stays as it was."""
+    qemu = tmp_path / "qemu-system-x86_64"
+    qemu.write_text("#!/bin/sh\necho 'QEMU emulator version 7.2.0'\n")
+    qemu.chmod(0o755)
+    root.env["PATH"] = str(tmp_path)
+    root("create", "--driver", "qemu", "--accel", "tcg", "--name", "web", "--kernel", kernel(tmp_path / "k"))
+    qemu.unlink()
+    r = root("start", "web", code=5)
+    assert r.err.startswith("viv: start web: qemu-system-x86_64: not found on PATH\n"), r
+    assert root.inspect("web")["state"] == "created"
+
+
 def test_a_vmm_that_ends_at_once(root, tmp_path):
     qemu = tmp_path / "qemu-system-x86_64"
     qemu.write_text("#!/bin/sh\ncase \"$*\" in *-version*) echo 'QEMU emulator version 7.2.0'; exit 0;; esac\n"
@@ -276,6 +289,18 @@ def test_a_state_root_of_somebody_else(root, tmp_path):
     r = root("--root", theirs, "ps", code=None)
     assert r.code == 7, r
     assert r.err.startswith("viv: ps: ") and str(theirs) in r.err
+
+
+def test_a_state_root_that_cannot_be_written(user_root):
+    user_root.fake("web")
+    os.chmod(user_root.home, 0o500)
+    try:
+        r = user_root("create", "--driver", "fake", "--name", "new", code=None)
+        assert r.code == 7, r
+        assert f"{user_root.home}: not writable: permission denied" in r.err
+        assert user_root("ps", "-q").out == "web\n"
+    finally:
+        os.chmod(user_root.home, 0o700)
 
 
 def test_a_state_root_whose_sockets_would_not_fit(root, tmp_path):
