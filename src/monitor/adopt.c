@@ -415,7 +415,10 @@ void vivi_adopt_done(struct vivi_monitor *m)
     vivi_op_resume(m);
     if (alive)
         tell_adopted(m);
-    vivi_record_state(m);
+    if (alive)
+        vivi_record_state(m);
+    else
+        vivi_record_state_soon(m); /* we were started for a verb, which records more than this */
     vivi_serve_adopted(m);
     vivi_waits_check(m);
     vivi_op_after_end(m);

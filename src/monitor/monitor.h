@@ -37,6 +37,7 @@
 #define VIVI_START_SETTLE_MS   250   /* a VMM that hung up may still tell its exit code */
 #define VIVI_START_LATE_MS     20    /* after the deadline, for the VMM's end to be in the answer */
 #define VIVI_IDLE_MS           2000
+#define VIVI_SOON_MS           5
 #define VIVI_OPS_KEPT          16
 #define VIVI_BOOTS_KEPT        64
 #define VIVI_EMULATED_FACTOR   3 /* ready deadlines of emulated guests */
@@ -136,7 +137,7 @@ struct vivi_monitor {
     bool state_durable;            /* the next write must survive a power loss */
     char unended[VIVI_OP_ID_SIZE]; /* an operation whose end could not be journalled, "" = none */
     int unended_code;
-    struct vivi_timer *record_retry;
+    struct vivi_timer *record_retry, *record_soon;
     uint64_t record_retry_ms;
     unsigned state_writes; /* a counter */
 
@@ -255,6 +256,8 @@ void vivi_launch_clean(struct vivi_monitor *m);
 /* ---- record.c ---- */
 
 void vivi_record_state(struct vivi_monitor *m); /* state.json; failure is kept, told, retried */
+/* The same within VIVI_SOON_MS, unless it is recorded for another reason before. */
+void vivi_record_state_soon(struct vivi_monitor *m);
 void vivi_record_op_end(struct vivi_monitor *m, const char *op, int code); /* as state.json */
 void vivi_record_running(struct vivi_monitor *m); /* running.json with the current timeline */
 void vivi_record_event(struct vivi_monitor *m, const char *type, json_t *more_consume);

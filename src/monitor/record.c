@@ -85,6 +85,7 @@ void vivi_record_state(struct vivi_monitor *m)
     viv_error err = VIV_ERROR_INIT;
     struct vivi_stream *serial = vivi_stream_serial(&m->streams);
 
+    vivi_disarm(m, &m->record_soon);
     if (m->removed || m->readonly)
         return;
     m->state_writes++;
@@ -101,6 +102,16 @@ void vivi_record_state(struct vivi_monitor *m)
         vivi_log(VIVI_LOG_INFO, "state.json can be written again");
     m->state_dirty = false;
     retry_no_more(m);
+}
+
+static void soon(void *arg)
+{
+    vivi_record_state(arg);
+}
+
+void vivi_record_state_soon(struct vivi_monitor *m)
+{
+    vivi_arm(m, &m->record_soon, &(struct vivi_arm){"record-soon", VIVI_SOON_MS, soon});
 }
 
 void vivi_record_event(struct vivi_monitor *m, const char *type, json_t *more_consume)
