@@ -26,6 +26,7 @@
 #include "lab.h"
 #include "net.h"
 #include "options.h"
+#include "root.h"
 #include "shell.h"
 #include "system.h"
 #include "workload.h"
@@ -336,6 +337,8 @@ int main(int argc, char **argv)
         guest_lab_run(&g->consoles, &g->options);
         guest_power_off();
     }
+    if (g->options.root[0] != '\0')
+        guest_root_switch(&g->consoles, g->options.root);
     open_signals(g);
     begin_demo(g);
     loop(g);

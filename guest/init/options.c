@@ -101,6 +101,7 @@ static void set_text(struct guest_options *o, const char *key, const char *value
         {"vmrs.nonce", o->nonce, sizeof(o->nonce)},
         {"vivguest.ready_addr", o->ready_addr, sizeof(o->ready_addr)},
         {"vivguest.ready_nonce", o->ready_nonce, sizeof(o->ready_nonce)},
+        {"root", o->root, sizeof(o->root)},
         {"vivguest.disk_test", o->disk_test, sizeof(o->disk_test)},
         {"viv.lab", o->lab, sizeof(o->lab)},
         {"viv.lab_modules", o->modules, sizeof(o->modules)},

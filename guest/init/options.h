@@ -59,6 +59,7 @@ struct guest_options {
     bool poweroff; /* powers off poweroff_ms after the marker */
     uint64_t poweroff_ms;
     uint64_t stop_delay_ms; /* a shutdown takes this much longer */
+    char root[64];          /* root=: the disk whose own init takes over; "" = none */
     char disk_test[64];     /* block device whose boot counter is incremented */
     char lab[256];          /* viv.lab=: command of the KVM lab */
     char modules[256];      /* viv.lab_modules=: names with commas between them */

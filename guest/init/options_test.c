@@ -90,6 +90,8 @@ static void test_switches_have_their_numbers(void **state)
     assert_int_equal(o.stop_delay_ms, 0);
     assert_int_equal(o.flood, GUEST_FLOOD_NOLF);
     assert_int_equal(parse("vivguest.flood").flood, GUEST_FLOOD_LINES);
+    assert_string_equal(parse("root=/dev/vda1").root, "/dev/vda1");
+    assert_string_equal(parse("rootwait").root, "");
 }
 
 static void a_quoted_value_may_have_spaces(void **state)
