@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -200,6 +201,52 @@ static void check_helpers(struct row *r)
     (void)snprintf(r->message, sizeof(r->message), "%.299s", path);
 }
 
+/* Whether this user's manager stays when he logs out. */
+static bool lingers(void)
+{
+    struct passwd pw, *found = NULL;
+    char text[4096], path[300];
+
+    if (geteuid() == 0 || getpwuid_r(geteuid(), &pw, text, sizeof(text), &found) != 0 || !found)
+        return true;
+    (void)snprintf(path, sizeof(path), "/var/lib/systemd/linger/%.200s", pw.pw_name);
+    return access(path, F_OK) == 0;
+}
+
+/* Not needed where there is no systemd; where there is, a log-out should end no VM. */
+static void check_scope(struct row *r)
+{
+    const char *dir = getenv("XDG_RUNTIME_DIR"), *env = getenv("VIV_SCOPE");
+    char path[PATH_MAX], helper[PATH_MAX], own[64];
+
+    r->check = "scope";
+    r->optional = true;
+    (void)snprintf(own, sizeof(own), "/run/user/%lu", (unsigned long)geteuid());
+    if (geteuid() == 0)
+        (void)snprintf(path, sizeof(path), "/run/systemd/private");
+    else
+        (void)snprintf(path, sizeof(path), "%.3000s/systemd/private", dir ? dir : own);
+    if (access(VIVI_SYSTEMD_RUNS, F_OK) < 0 || (env && strcmp(env, "off") == 0)) {
+        r->ok = true;
+        (void)snprintf(r->message, sizeof(r->message),
+                       "%s: VMs stay in their caller's control group",
+                       env && strcmp(env, "off") == 0 ? "VIV_SCOPE=off" : "no systemd runs here");
+    } else if (!vivi_scope_wanted(helper, sizeof(helper))) {
+        (void)snprintf(r->message, sizeof(r->message),
+                       VIVI_SCOPE_EXE " is not there: a log-out may end detached VMs");
+        (void)snprintf(r->hint, sizeof(r->hint), "build with libsystemd-dev");
+    } else if (access(path, F_OK) < 0) {
+        (void)snprintf(r->message, sizeof(r->message),
+                       "no service manager of this user (%.200s): a log-out may end detached VMs",
+                       path);
+        (void)snprintf(r->hint, sizeof(r->hint), "loginctl enable-linger starts one");
+    } else {
+        r->ok = true;
+        (void)snprintf(r->message, sizeof(r->message), "detached VMs get one from %.200s%s", path,
+                       lingers() ? "" : ", until your last log-out (loginctl enable-linger)");
+    }
+}
+
 static void check_memory(struct row *r)
 {
     long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
@@ -253,7 +300,7 @@ static void check_images(const viv *v, struct row *r)
 int viv_doctor(viv *v, viv_list **ret, viv_error *err)
 {
     cleanup_viv_list viv_list *l = NULL;
-    struct row rows[8] = {{.ok = false}};
+    struct row rows[9] = {{.ok = false}};
     int r = vivi_list_new(&l, err);
 
     check_root(v, &rows[0]);
@@ -264,6 +311,7 @@ int viv_doctor(viv *v, viv_list **ret, viv_error *err)
     check_memory(&rows[5]);
     check_descriptors(&rows[6]);
     check_images(v, &rows[7]);
+    check_scope(&rows[8]);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rows); i++)
         r = add(l, &rows[i], err);
     if (r < 0)

@@ -2,11 +2,16 @@
  * Starting a keeper for a VM that has none. It is nobody's child and inherits only its status pipe
  * and, as stderr, the VM's monitor.log; its one line says whether it got the lock. It is read from
  * the loop, so no caller ever waits for it.
+ *
+ * Where systemd runs, the keeper of a detached VM is started through viv-scope, which gives it a
+ * control group of its own before anything is born into it. In the foreground everything stays in
+ * the caller's.
  */
 #include "manager/manager.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +24,10 @@
 #define KEEPER_EXE  "viv-keeper"
 #define MONITOR_EXE "viv-monitor"
 #define STATUS_FD   3
+#define KEEPER_ARG  8 /* its place behind viv-scope and what that is told */
 #define LOG_FILE    "monitor.log"
+#define STOP_MS     60000
+#define STOP_REST_S 30 /* the rungs after the guest's own time, and telling */
 
 void vivi_keeper_forget(struct viv_op *op)
 {
@@ -100,8 +108,34 @@ static void on_status(void *arg, unsigned events)
 
 struct start {
     char keeper[PATH_MAX], monitor[PATH_MAX];
+    char scope[PATH_MAX]; /* "": without */
+    char unit[96], text[96], stop_after[24];
     int log_fd, status[2];
 };
+
+bool vivi_scope_wanted(char *ret, size_t size)
+{
+    const char *env = getenv("VIV_SCOPE");
+
+    if ((env && strcmp(env, "off") == 0) || access(VIVI_SYSTEMD_RUNS, F_OK) < 0)
+        return false;
+    return vivi_helper_path(VIVI_SCOPE_EXE, ret, size, NULL) == 0; /* not built: doctor says so */
+}
+
+static void choose_scope(const struct viv_op *op, const struct vivi_vmdir *d, struct start *s)
+{
+    bool foreground = op->own_fd >= 0 && strcmp(op->what.verb, "start") == 0;
+    int64_t stop_ms;
+
+    if (foreground || !d->uuid[0] || !vivi_scope_wanted(s->scope, sizeof(s->scope))) {
+        s->scope[0] = '\0';
+        return;
+    }
+    stop_ms = vivi_config_ms(d, "stop.timeout", STOP_MS);
+    (void)snprintf(s->unit, sizeof(s->unit), "viv-%s-%.8s.scope", d->name, d->uuid);
+    (void)snprintf(s->text, sizeof(s->text), "Virtual machine %s", d->name);
+    (void)snprintf(s->stop_after, sizeof(s->stop_after), "%" PRId64, stop_ms / 1000 + STOP_REST_S);
+}
 
 static int open_channels(const struct vivi_vmdir *d, struct start *s, viv_error *err)
 {
@@ -119,16 +153,19 @@ static int open_channels(const struct vivi_vmdir *d, struct start *s, viv_error 
 static int spawn(const struct vivi_vmdir *d, const struct start *s, viv_error *err)
 {
     const struct vivi_fd_map map[] = {{s->log_fd, STDERR_FILENO}, {s->status[1], STATUS_FD}};
-    const char *const args[] = {s->keeper,   "--vm-dir", d->path,    "--run-dir", d->run_dir,
-                                "--monitor", s->monitor, "--status", "3",         NULL};
-    struct vivi_spawn how = {.path = s->keeper, .n_map = ARRAY_SIZE(map), .map = map};
+    const char *const args[] = {s->scope,       "--unit",      s->unit,    "--describe", s->text,
+                                "--stop-after", s->stop_after, "--",       s->keeper,    "--vm-dir",
+                                d->path,        "--run-dir",   d->run_dir, "--monitor",  s->monitor,
+                                "--status",     "3",           NULL};
+    size_t first = s->scope[0] ? 0 : KEEPER_ARG; /* the keeper itself, without a scope */
+    struct vivi_spawn how = {.path = args[first], .n_map = ARRAY_SIZE(map), .map = map};
     char *argv[ARRAY_SIZE(args)];
     struct vivi_proc_id id;
     int r;
 
     for (size_t i = 0; i < ARRAY_SIZE(args); i++)
         argv[i] = (char *)(uintptr_t)args[i]; /* exec(2) does not write to them */
-    how.argv = argv;
+    how.argv = argv + first;
     r = vivi_spawn_detached(&how, &id, err);
     return r < 0 ? vivi_wrap(err, r, "cannot start %s", s->keeper) : 0;
 }
@@ -144,6 +181,7 @@ int vivi_keeper_start(struct viv_op *op, const struct vivi_vmdir *d, viv_error *
         r = vivi_vmdir_ensure_run(d, err);
     if (r == 0)
         r = open_channels(d, &s, err);
+    choose_scope(op, d, &s);
     if (r == 0)
         r = spawn(d, &s, err);
     if (r == 0) {

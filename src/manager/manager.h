@@ -216,6 +216,11 @@ void vivi_ops_sweep(viv *v);
 /* v is closing: a detached operation is freed, any other one ends with CANCELLED. */
 void vivi_op_orphan(struct viv_op *op);
 
+/* ---- verbs.c ---- */
+
+/* A time of config.json in ms; what cannot be read has its default. */
+int64_t vivi_config_ms(const struct vivi_vmdir *d, const char *path, int64_t def);
+
 /* ---- force.c ---- */
 
 void vivi_op_force(struct viv_op *op); /* the next step of a forced kill */
@@ -233,6 +238,10 @@ void vivi_op_replied(struct viv_op *op, json_t *result_consume, int fd_consume);
 
 /* ---- keeper.c ---- */
 
+#define VIVI_SCOPE_EXE    "viv-scope"
+#define VIVI_SYSTEMD_RUNS "/run/systemd/system" /* is there exactly while systemd is process 1 */
+/* Whether a detached VM gets a scope of its own here; ret: the helper's path. */
+bool vivi_scope_wanted(char *ret, size_t size);
 int vivi_keeper_start(struct viv_op *op, const struct vivi_vmdir *d, viv_error *err);
 void vivi_keeper_forget(struct viv_op *op);
 /* What a keeper said in its status line. */

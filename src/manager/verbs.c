@@ -77,7 +77,7 @@ static int preflight(viv_vm *m, const struct vivi_vmdir *d, enum need need, stru
 }
 
 /* Times of the configuration, for deadlines; what cannot be read has its default. */
-static int64_t config_ms(const struct vivi_vmdir *d, const char *path, int64_t def)
+int64_t vivi_config_ms(const struct vivi_vmdir *d, const char *path, int64_t def)
 {
     cleanup_json json_t *config = NULL;
     const json_t *j;
@@ -154,7 +154,8 @@ static int start_request(struct call *c, viv_error *err)
                             wait);
     if (r < 0)
         return r;
-    ready_ms = given >= 0 ? given : EMULATED_FACTOR * config_ms(&c->d, "ready.timeout", READY_MS);
+    ready_ms =
+        given >= 0 ? given : EMULATED_FACTOR * vivi_config_ms(&c->d, "ready.timeout", READY_MS);
     c->q.timeout_us = after(ready && start_ms >= 0 ? start_ms + ready_ms : start_ms);
     (void)snprintf(c->q.late, sizeof(c->q.late),
                    ready ? "not ready after %g s; it goes on running"
@@ -209,7 +210,7 @@ static int prepare_stop(struct call *c, json_t **ret_local, viv_error *err)
 {
     bool kill = vivi_opt_bool(c->o, "kill", true);
     bool for_now = vivi_opt_bool(c->o, "for_now", false);
-    int64_t ms = 0, def = config_ms(&c->d, "stop.timeout", STOP_MS);
+    int64_t ms = 0, def = vivi_config_ms(&c->d, "stop.timeout", STOP_MS);
     int r = opt_ms(c->o, "timeout_ms", def, &ms, err);
 
     if (r < 0)
@@ -260,7 +261,7 @@ static int prepare_resume(struct call *c, json_t **ret_local, viv_error *err)
 static int prepare_reboot(struct call *c, json_t **ret_local, viv_error *err)
 {
     bool hard = vivi_opt_bool(c->o, "hard", false);
-    int64_t ms = 0, stop_ms = config_ms(&c->d, "stop.timeout", STOP_MS);
+    int64_t ms = 0, stop_ms = vivi_config_ms(&c->d, "stop.timeout", STOP_MS);
     int r = opt_ms(c->o, "timeout_ms", hard ? RESET_MS : stop_ms, &ms, err);
 
     (void)ret_local;
