@@ -44,7 +44,9 @@ struct vivi_probe {
     char hint[200];         /* what to do about it, or "" */
     char exe[256];          /* absolute path of the VMM */
     char version[64];       /* "7.2.22" */
-    bool sandbox;           /* the VMM can lock itself in (QEMU: built with seccomp) */
+    bool sandbox;           /* the VMM can lock itself in (QEMU: built with seccomp; Cloud
+                               Hypervisor: the kernel has Landlock) */
+    uint32_t features;      /* what the binary was built with: bits of the driver's own */
     enum vivi_accel accel;  /* what wanted resolves to; never AUTO */
     char accel_reason[200]; /* "no usable KVM (/dev/kvm: permission denied)"; "" = accelerated */
     char accel_fix[200];    /* what to do about it, without "Fix: "; or "" */

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "driver/cloud_hypervisor/ch.h"
 #include "driver/fake/fake.h"
 #include "driver/qemu/qemu.h"
 
@@ -11,6 +12,7 @@ static const struct {
     enum vivi_driver_kind kind;
     const struct vivi_driver_effects *effects;
 } table[] = {
+    {VIVI_DRIVER_CLOUD_HYPERVISOR, &vivi_effects_cloud_hypervisor},
     {VIVI_DRIVER_QEMU, &vivi_effects_qemu},
     {VIVI_DRIVER_FAKE, &vivi_effects_fake},
 };

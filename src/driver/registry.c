@@ -3,10 +3,12 @@
 
 #include <string.h>
 
+#include "driver/cloud_hypervisor/ch.h"
 #include "driver/fake/fake.h"
 #include "driver/qemu/qemu.h"
 
 static const struct vivi_driver *const drivers[] = {
+    &vivi_driver_cloud_hypervisor,
     &vivi_driver_qemu,
     &vivi_driver_fake,
 };

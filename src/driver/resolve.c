@@ -7,18 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "driver/helper.h"
-
 /* Why a driver that this build does not have cannot be used. */
 static int not_built(enum vivi_driver_kind k, viv_error *err)
 {
-    char exe[256];
-
     if (k == VIVI_DRIVER_VZ)
         return vivi_fail(err, VIV_E_UNSUPPORTED, "vz needs macOS");
-    if (k == VIVI_DRIVER_CLOUD_HYPERVISOR &&
-        vivi_path_search("cloud-hypervisor", exe, sizeof(exe)) < 0)
-        return vivi_fail(err, VIV_E_UNSUPPORTED, "cloud-hypervisor: not found on PATH");
     return vivi_fail(err, VIV_E_UNSUPPORTED, "this build has no %s driver", vivi_driver_name(k));
 }
 

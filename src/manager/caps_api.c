@@ -147,14 +147,16 @@ static void check_sockets(const viv *v, struct row *r)
                    v->root.run, len, VIVI_SUN_PATH_MAX - 1);
 }
 
-static void check_driver(viv *v, struct row *r)
+/* qemu runs every VM, so it is asked for; the others are better where they are. */
+static void check_driver(viv *v, enum vivi_driver_kind kind, struct row *r)
 {
-    const struct vivi_driver *d = vivi_driver_get(VIVI_DRIVER_QEMU);
+    const struct vivi_driver *d = vivi_driver_get(kind);
     struct vivi_probe p = {.usable = false};
 
-    r->check = "qemu";
+    r->check = vivi_driver_name(kind);
+    r->optional = kind != VIVI_DRIVER_QEMU;
     if (!d || d->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, NULL) < 0) {
-        (void)snprintf(r->message, sizeof(r->message), "this build has no qemu driver");
+        (void)snprintf(r->message, sizeof(r->message), "this build has no %s driver", r->check);
         return;
     }
     r->ok = p.usable;
@@ -300,18 +302,19 @@ static void check_images(const viv *v, struct row *r)
 int viv_doctor(viv *v, viv_list **ret, viv_error *err)
 {
     cleanup_viv_list viv_list *l = NULL;
-    struct row rows[9] = {{.ok = false}};
+    struct row rows[10] = {{.ok = false}};
     int r = vivi_list_new(&l, err);
 
     check_root(v, &rows[0]);
     check_sockets(v, &rows[1]);
     check_kvm(v, &rows[2]);
-    check_driver(v, &rows[3]);
-    check_helpers(&rows[4]);
-    check_memory(&rows[5]);
-    check_descriptors(&rows[6]);
-    check_images(v, &rows[7]);
-    check_scope(&rows[8]);
+    check_driver(v, VIVI_DRIVER_QEMU, &rows[3]);
+    check_driver(v, VIVI_DRIVER_CLOUD_HYPERVISOR, &rows[4]);
+    check_helpers(&rows[5]);
+    check_memory(&rows[6]);
+    check_descriptors(&rows[7]);
+    check_images(v, &rows[8]);
+    check_scope(&rows[9]);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rows); i++)
         r = add(l, &rows[i], err);
     if (r < 0)

@@ -644,7 +644,7 @@ static void doctor_and_caps_have_their_rows(void **state)
     bool pause = false;
 
     assert_int_equal(viv_doctor(f->v, &l, NULL), 0);
-    assert_int_equal(viv_list_len(l), 9);
+    assert_int_equal(viv_list_len(l), 10);
     for (size_t i = 0; i < viv_list_len(l); i++) {
         assert_non_null(viv_rec_str(viv_list_at(l, i), "check"));
         assert_non_null(viv_rec_str(viv_list_at(l, i), "message"));

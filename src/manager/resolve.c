@@ -63,21 +63,48 @@ int vivi_resolve_like(json_t *completed, const json_t *recorded, const char *uui
     return resolve_macs(completed, uuid);
 }
 
+/*
+ * auto prefers Cloud Hypervisor, which has no user-mode network of its own: a NIC that needs one is
+ * what QEMU is for, where it can run.
+ */
+static bool wants_qemu(viv *v, const json_t *doc, enum vivi_driver_kind kind)
+{
+    const struct vivi_driver *qemu = vivi_driver_get(VIVI_DRIVER_QEMU);
+    struct vivi_probe p = {.usable = false};
+    size_t i;
+    json_t *net;
+
+    if (kind != VIVI_DRIVER_CLOUD_HYPERVISOR || !qemu)
+        return false;
+    json_array_foreach(json_object_get(doc, "nets"), i, net)
+    {
+        const char *type = json_string_value(json_object_get(net, "type"));
+
+        if (type && strcmp(type, "nat") == 0)
+            return qemu->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, NULL) == 0 && p.usable;
+    }
+    return false;
+}
+
 /* driver and machine of r->doc; r->driver. */
 static int resolve_driver(viv *v, struct vivi_resolved *r, viv_error *err)
 {
     enum vivi_driver_kind kind = VIVI_DRIVER_AUTO;
     const char *wanted = json_string_value(json_object_get(r->doc, "driver"));
     char reason[200];
+    bool is_free;
     int code = 0;
 
     if (wanted)
         code = vivi_driver_parse(wanted, &kind);
     if (code < 0)
         return vivi_fail_field(err, VIV_E_INVALID, "driver", "\"%s\" is not a driver", wanted);
+    is_free = kind == VIVI_DRIVER_AUTO;
     code = vivi_driver_resolve(kind, v->cache_dir, &kind, reason, err);
     if (code < 0)
         return code;
+    if (is_free && wants_qemu(v, r->doc, kind))
+        kind = VIVI_DRIVER_QEMU;
     r->driver = vivi_driver_get(kind);
     if (!r->driver)
         return vivi_fail(err, VIV_E_INTERNAL, "driver %s is not there", vivi_driver_name(kind));

@@ -173,8 +173,12 @@ struct vivi_disk {
     bool readonly;
 };
 
-struct vivi_net { /* every one is of type nat */
+enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP };
+
+struct vivi_net {
     char *id;
+    enum vivi_net_type type;
+    char *tap;    /* NULL = absent */
     char mac[18]; /* "" = derive */
     struct vivi_forward *forwards;
     size_t n_forwards;

@@ -217,7 +217,8 @@ static void words_of_a_choice_are_listed(void **state)
                          "did you mean \"kvm\"?");
     is_refused("driver: xen\n", "config a.yaml:1: driver: \"xen\" is not one of auto, "
                                 "cloud-hypervisor, vz, qemu, fake");
-    is_refused("nets: [{type: tap}]\n", "config a.yaml:1: nets.n0.type: \"tap\" is not nat");
+    is_refused("nets: [{type: tun}]\n",
+               "config a.yaml:1: nets.n0.type: \"tun\" is not one of nat, tap");
     is_refused("accel: auto|kvm\n",
                "config a.yaml:1: accel: \"auto|kvm\" is not one of auto, kvm, tcg, hvf");
     is_refused("accel: \"\"\n", "config a.yaml:1: accel: \"\" is not one of auto, kvm, tcg, hvf");

@@ -16,6 +16,7 @@
 
 static const char *const ready_words[] = {"auto", "marker", "none"};
 static const char *const restart_words[] = {"never", "on-failure", "always"};
+static const char *const net_words[] = {"nat", "tap"};
 static const char *const driver_words[] = {"auto", "cloud-hypervisor", "vz", "qemu", "fake"};
 static const char *const accel_words[] = {"auto", "kvm", "tcg", "hvf", "none"};
 
@@ -38,7 +39,8 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"disks.*.readonly", VIVI_DECODE_BOOL, AT(vivi_disk, readonly)},
     {"nets", VIVI_DECODE_NETS, 0},
     {"nets.*.id", VIVI_DECODE_STRING, AT(vivi_net, id)},
-    {"nets.*.type", VIVI_DECODE_NOTHING, 0},
+    {"nets.*.type", VIVI_DECODE_WORD, AT(vivi_net, type), WORDS(net_words)},
+    {"nets.*.tap", VIVI_DECODE_STRING, AT(vivi_net, tap)},
     {"nets.*.mac", VIVI_DECODE_MAC, AT(vivi_net, mac)},
     {"nets.*.forward", VIVI_DECODE_FORWARDS, 0},
     {"serial.log", VIVI_DECODE_NOTHING, 0},
@@ -298,6 +300,7 @@ void vivi_config_done(struct vivi_config *c)
     }
     for (size_t i = 0; i < c->n_nets; i++) {
         free(c->nets[i].id);
+        free(c->nets[i].tap);
         free(c->nets[i].forwards);
     }
     free(c->disks);

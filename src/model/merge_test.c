@@ -87,13 +87,15 @@ static void completing_says_everything_in_the_order_of_the_table(void **state)
     (void)state;
     assert_int_equal(vivi_config_complete(doc, &out, NULL), 0);
     is_json(doc, "{}");
-    is_json(out, "{\"name\":null,\"driver\":\"auto\",\"machine\":\"auto\",\"accel\":\"auto\","
-                 "\"labels\":{},\"boot\":{\"kernel\":null,\"initramfs\":null,\"cmdline\":null},"
-                 "\"cpus\":{\"count\":1},\"memory\":{\"size\":536870912},\"disks\":[],"
-                 "\"nets\":[{\"id\":\"n0\",\"type\":\"nat\",\"mac\":\"auto\",\"forward\":[]}],"
-                 "\"serial\":{\"log\":\"auto\",\"log_limit\":16777216},"
-                 "\"ready\":{\"by\":\"auto\",\"timeout\":120000},\"stop\":{\"timeout\":60000},"
-                 "\"restart\":{\"policy\":\"never\",\"backoff\":1000},\"fake\":{\"script\":null}}");
+    is_json(
+        out,
+        "{\"name\":null,\"driver\":\"auto\",\"machine\":\"auto\",\"accel\":\"auto\","
+        "\"labels\":{},\"boot\":{\"kernel\":null,\"initramfs\":null,\"cmdline\":null},"
+        "\"cpus\":{\"count\":1},\"memory\":{\"size\":536870912},\"disks\":[],"
+        "\"nets\":[{\"id\":\"n0\",\"type\":\"nat\",\"tap\":null,\"mac\":\"auto\",\"forward\":[]}],"
+        "\"serial\":{\"log\":\"auto\",\"log_limit\":16777216},"
+        "\"ready\":{\"by\":\"auto\",\"timeout\":120000},\"stop\":{\"timeout\":60000},"
+        "\"restart\":{\"policy\":\"never\",\"backoff\":1000},\"fake\":{\"script\":null}}");
 }
 
 static void completing_twice_changes_nothing(void **state)

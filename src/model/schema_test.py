@@ -26,7 +26,7 @@ GOOD = [
 BAD = [
     "- a", "memroy: 1", "memory: 1 cow", "memory: '1.5'", "memory: 1GB", "memory: 1024", "cpus: 0",
     "cpus: 1025", "cpus: two", "disks: {a: 1}", "disks: [a]", "disks: [{pth: a}]",
-    "disks: [{path: ''}]", "nets: [{type: tap}]", "nets: [{mac: '01:00:00:00:00:01'}]",
+    "disks: [{path: ''}]", "nets: [{type: tun}]", "nets: [{mac: '01:00:00:00:00:01'}]",
     "nets: [{forward: '80'}]", "nets: [{forward: {a: b}}]", "name: a/b", "name: -a", "name: [a]",
     "driver: xen", "ready: {timeout: -1}", "ready: {timeout: 1d}", "labels: {a b: c}",
     "labels: {a: [b]}", "boot: vmlinuz", "boot: {kernel: ''}", "disks: [{path: a, readonly: maybe}]",

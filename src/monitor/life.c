@@ -526,6 +526,8 @@ static void on_reset(struct vivi_monitor *m, const struct vivi_driver_event *e)
     m->boot_began_us = vivi_mono_us();
     vivi_ready_begin(&m->ready, m->ready.nonce, offset);
     vivi_record_state(m);
+    if (e->offset == VIVI_OFFSET_UNKNOWN) /* what it has to say may be in the log already */
+        vivi_arm(m, &m->scan_more, &(struct vivi_arm){"scan-more", 0, scan_more});
     more = json_object();
     (void)json_object_set_new(more, "boot", json_integer((json_int_t)m->st.boot));
     vivi_record_event(m, "reboot", more);

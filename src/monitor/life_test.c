@@ -138,7 +138,7 @@ static void a_reset_without_a_place_is_told_by_its_stamp(void **state)
     rig_tell_reset(5000); /* told again: the same one */
     assert_int_equal(rig_state(r).boot, 2);
     assert_int_equal(rig_state(r).boot_offset, strlen("VMRS_READY 192.0.2.7\n"));
-    rig_serial(r, "x\n");
+    rig_settle(r);
     assert_string_equal(rig_state(r).ip, "192.0.2.8");
     rig_tell_reset(5001); /* not ready in between: the next one counts all the same */
     rig_tell_reset(5002);

@@ -52,7 +52,7 @@ static const char *off_because(const struct vivi_driver *d, const struct vivi_pr
     }
     if (c->script && d->kind != VIVI_DRIVER_FAKE)
         return "off: this VMM cannot be told to misbehave";
-    if (c->cmdline && d->kind == VIVI_DRIVER_FAKE)
+    if (c->cmdline && p->accel == VIVI_ACCEL_NONE)
         return "off: this VMM runs no Linux";
     return c->cmdline ? find_linux(image, size) : NULL;
 }

@@ -635,9 +635,11 @@ void world_init_linux(struct world *w, const struct vivi_driver *d, const char *
     }
     add_disk(w, "root", UINT64_C(8) << 20, false);
     add_disk(w, "data", UINT64_C(4) << 20, true);
-    c->n_nets = 1;
-    c->nets[0].id = copy("n0");
-    (void)snprintf(c->nets[0].mac, sizeof(c->nets[0].mac), "52:54:00:12:34:56");
+    if (d->kind == VIVI_DRIVER_QEMU) { /* user-mode: needs nothing of the host */
+        c->n_nets = 1;
+        c->nets[0].id = copy("n0");
+        (void)snprintf(c->nets[0].mac, sizeof(c->nets[0].mac), "52:54:00:12:34:56");
+    }
     make_plan(w);
 }
 
@@ -680,6 +682,8 @@ void world_done(struct world *w)
 
 void world_type(struct world *w, const char *keys)
 {
+    for (size_t i = 0; i < w->n_streams; i++)
+        w->streams[i].typed_at = w->streams[i].size;
     if (write(w->input_fd, keys, strlen(keys)) != (ssize_t)strlen(keys))
         fail_text(w, "cannot type", keys);
 }

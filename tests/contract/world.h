@@ -29,6 +29,7 @@ struct stream {
     uint64_t size;     /* of the log */
     uint64_t consumed; /* what the driver has consumed: what a monitor persists */
     uint64_t offered;  /* size at the last offer */
+    uint64_t typed_at; /* size when the last key was typed */
     bool to_driver;
     struct vivi_watch *watch;
 };

@@ -7,6 +7,7 @@
  *
  * The host: 23 GiB and a bit, 4 CPUs, no privileges, QEMU 7.2 with seccomp, emulating; a case whose
  * name begins with "kvm" has a usable KVM, with "old" a QEMU without seccomp, with "none" no VMM.
+ * Cloud Hypervisor is 53.0, with Landlock; "old": 46.0, without; "nokvm": no usable KVM.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -105,6 +106,32 @@ static void add_path(struct vivi_facts *f, const char *path)
     }
 }
 
+static void add_paths(struct vivi_facts *f, const struct vivi_config *c)
+{
+    add_path(f, c->kernel);
+    add_path(f, c->initramfs);
+    for (size_t i = 0; i < c->n_disks; i++)
+        add_path(f, c->disks[i].path);
+}
+
+static void make_cloud_hypervisor(struct vivi_probe *p, const char *name)
+{
+    bool old = strncmp(name, "old", 3) == 0;
+
+    (void)snprintf(p->exe, sizeof(p->exe), "/usr/bin/cloud-hypervisor");
+    (void)snprintf(p->version, sizeof(p->version), "%s", old ? "46.0" : "53.0");
+    p->sandbox = !old;
+    p->accel = VIVI_ACCEL_KVM;
+    if (strncmp(name, "none", 4) == 0)
+        (void)snprintf(p->reason, sizeof(p->reason), "cloud-hypervisor: not found on PATH");
+    if (strncmp(name, "nokvm", 5) == 0) {
+        p->usable = false;
+        (void)snprintf(p->reason, sizeof(p->reason),
+                       "cloud-hypervisor: no usable KVM (/dev/kvm: permission denied)");
+        (void)snprintf(p->hint, sizeof(p->hint), "sudo usermod -aG kvm $USER, and log in again");
+    }
+}
+
 static void make_facts(struct vivi_facts *f, const struct vivi_config *c, const char *name,
                        const struct vivi_driver *d)
 {
@@ -119,6 +146,11 @@ static void make_facts(struct vivi_facts *f, const struct vivi_config *c, const 
         f->probe.accel = VIVI_ACCEL_NONE;
         return;
     }
+    if (d->kind == VIVI_DRIVER_CLOUD_HYPERVISOR) {
+        make_cloud_hypervisor(&f->probe, name);
+        add_paths(f, c);
+        return;
+    }
     (void)snprintf(f->probe.exe, sizeof(f->probe.exe), "/usr/bin/qemu-system-x86_64");
     (void)snprintf(f->probe.version, sizeof(f->probe.version), "7.2.0");
     f->probe.sandbox = strncmp(name, "old", 3) != 0;
@@ -131,10 +163,7 @@ static void make_facts(struct vivi_facts *f, const struct vivi_config *c, const 
                        "qemu-system-x86_64: not found on PATH");
         (void)snprintf(f->probe.hint, sizeof(f->probe.hint), "apt-get install qemu-system-x86");
     }
-    add_path(f, c->kernel);
-    add_path(f, c->initramfs);
-    for (size_t i = 0; i < c->n_disks; i++)
-        add_path(f, c->disks[i].path);
+    add_paths(f, c);
 }
 
 /* ---- one case ---- */

@@ -9,8 +9,6 @@ extern const struct vivi_driver_effects vivi_effects_qemu;
 #define QEMU_MAX_DISKS       16
 #define QEMU_MAX_NETS        8
 #define QEMU_MAX_CPUS        255
-#define QEMU_SECTOR_BYTES    512
-#define QEMU_SERIAL_ID_BYTES 20 /* of a virtio block device, as the guest sees it */
 #define QEMU_DEFAULT_CMDLINE "console=ttyS0"
 #define QEMU_SANDBOX         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 

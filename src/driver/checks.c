@@ -1,0 +1,192 @@
+#include "driver/checks.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/errno_text.h"
+#include "driver/kernel.h"
+
+#define GIB             (UINT64_C(1) << 30)
+#define MIB             (UINT64_C(1) << 20)
+#define SECTOR_BYTES    512
+#define SERIAL_ID_BYTES 20 /* of a virtio block device, as the guest sees it */
+#define TAP_NAME_BYTES  15
+
+/* ---- files ---- */
+
+/* A file that cannot be looked at or opened: 1 a problem was noted, 0 it is fine. */
+static int check_reachable(struct vivi_problems *p, const char *field, const char *path,
+                           const struct vivi_path_fact *fact)
+{
+    int error = !fact ? ENOENT : fact->stat_errno ? fact->stat_errno : fact->open_errno;
+    int code = VIV_E_INVALID;
+
+    if (error == 0)
+        return 0;
+    if (error == EACCES || error == EPERM || error == EROFS)
+        code = VIV_E_DENIED;
+    else if (error != ENOENT && error != ENOTDIR && error != ELOOP && error != ENAMETOOLONG)
+        code = VIV_E_IO;
+    VIVI_TRY(vivi_problem(p, code, field, NULL, "%s: %s", path,
+                          error == ENOENT ? "no such file" : vivi_errno_text(error)));
+    return 1;
+}
+
+int vivi_check_regular(struct vivi_problems *p, const char *field, const char *path,
+                       const struct vivi_path_fact *fact)
+{
+    int r = check_reachable(p, field, path, fact);
+
+    if (r != 0)
+        return r;
+    if (S_ISREG(fact->mode))
+        return 0;
+    VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL, "%s: %s", path,
+                          S_ISDIR(fact->mode) ? "is a directory" : "not a regular file"));
+    return 1;
+}
+
+int vivi_check_boot(const struct vivi_config *c, const struct vivi_facts *f,
+                    struct vivi_problems *p)
+{
+    const struct vivi_path_fact *fact = vivi_fact_of(f, c->kernel);
+    const char *text;
+    int r;
+
+    if (c->kernel) {
+        r = vivi_check_regular(p, "boot.kernel", c->kernel, fact);
+        VIVI_TRY(r);
+        if (r == 0 && vivi_kernel_kind(fact->head, fact->head_len, fact->notes, fact->notes_len,
+                                       &text) == VIVI_KERNEL_NONE)
+            VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "boot.kernel", NULL,
+                                  "%s: not a Linux kernel (%s)", c->kernel, text));
+    }
+    if (c->initramfs) {
+        fact = vivi_fact_of(f, c->initramfs);
+        r = vivi_check_regular(p, "boot.initramfs", c->initramfs, fact);
+        VIVI_TRY(r);
+        if (r == 0 && fact->size_bytes == 0)
+            VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "boot.initramfs", NULL, "%s: empty file",
+                                  c->initramfs));
+    }
+    return 0;
+}
+
+static int check_disk(const struct vivi_disk *d, const struct vivi_facts *f,
+                      struct vivi_problems *p)
+{
+    const struct vivi_path_fact *fact = vivi_fact_of(f, d->path);
+    char field[128];
+    int r;
+
+    (void)snprintf(field, sizeof(field), "disks.%s.path", d->id);
+    r = check_reachable(p, field, d->path, fact);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    if (!S_ISREG(fact->mode) && !S_ISBLK(fact->mode))
+        return vivi_problem(p, VIV_E_INVALID, field, NULL, "%s: %s", d->path,
+                            S_ISDIR(fact->mode) ? "is a directory"
+                                                : "not a regular file or block device");
+    if (fact->size_bytes == 0)
+        return vivi_problem(p, VIV_E_INVALID, field, NULL, "%s: empty file", d->path);
+    if (fact->size_bytes % SECTOR_BYTES != 0)
+        return vivi_problem(p, VIV_E_INVALID, field, NULL,
+                            "%s: its size (%" PRIu64 " bytes) is no multiple of %d", d->path,
+                            fact->size_bytes, SECTOR_BYTES);
+    return 0;
+}
+
+int vivi_check_disks(const struct vivi_config *c, const struct vivi_facts *f,
+                     const struct vivi_limits *l, struct vivi_problems *p)
+{
+    char field[128];
+
+    if (c->n_disks > l->max_disks)
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "disks", NULL, "%s takes at most %zu disks", l->vmm,
+                              l->max_disks));
+    for (size_t i = 0; i < c->n_disks; i++) {
+        const struct vivi_disk *d = &c->disks[i];
+
+        (void)snprintf(field, sizeof(field), "disks.%s", d->id);
+        if (strlen(d->id) > SERIAL_ID_BYTES)
+            VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL,
+                                  "the id is longer than the %d characters that a guest sees",
+                                  SERIAL_ID_BYTES));
+        VIVI_TRY(check_disk(d, f, p));
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(c->disks[j].path, d->path) != 0 || (c->disks[j].readonly && d->readonly))
+                continue;
+            (void)snprintf(field, sizeof(field), "disks.%s.path", d->id);
+            VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL, "%s: is used by disk %s already",
+                                  d->path, c->disks[j].id));
+            break;
+        }
+    }
+    return 0;
+}
+
+/* ---- CPUs and memory ---- */
+
+/* Of the host, for people: whole GiB or MiB, rounded down. */
+static void format_host_size(uint64_t bytes, char ret[24])
+{
+    vivi_format_size(bytes >= GIB ? bytes / GIB * GIB : bytes / MIB * MIB, ret);
+}
+
+int vivi_check_size(const struct vivi_config *c, const struct vivi_facts *f,
+                    const struct vivi_limits *l, struct vivi_problems *p)
+{
+    char wanted[24], host[24];
+
+    if (c->cpus > l->max_cpus)
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.count", NULL,
+                              "%" PRIu32 " is more than %s can give (%" PRIu32 ")", c->cpus, l->vmm,
+                              l->max_cpus));
+    if (c->memory_bytes > f->host_memory_bytes) {
+        vivi_format_size(c->memory_bytes, wanted);
+        format_host_size(f->host_memory_bytes, host);
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.size", NULL,
+                              "%s is more than this host has (%s)", wanted, host));
+    } else if (c->memory_bytes % MIB != 0) {
+        vivi_format_size(c->memory_bytes, wanted);
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.size", NULL, "%s is no multiple of 1MiB",
+                              wanted));
+    }
+    return 0;
+}
+
+/* ---- networks ---- */
+
+static int check_tap(const struct vivi_net *n, struct vivi_problems *p)
+{
+    char field[128];
+
+    (void)snprintf(field, sizeof(field), "nets.%s.tap", n->id);
+    if (n->type != VIVI_NET_TAP)
+        return n->tap ? vivi_problem(p, VIV_E_INVALID, field, NULL, "is only for a NIC of type tap")
+                      : 0;
+    if (!n->tap || !*n->tap)
+        return vivi_problem(p, VIV_E_INVALID, field, NULL, "is missing: the name of a TAP device");
+    if (strlen(n->tap) > TAP_NAME_BYTES || strpbrk(n->tap, "/ \t:%"))
+        return vivi_problem(p, VIV_E_INVALID, field, NULL,
+                            "\"%s\" is not the name of a network device", n->tap);
+    if (n->n_forwards > 0) {
+        (void)snprintf(field, sizeof(field), "nets.%s.forward", n->id);
+        return vivi_problem(p, VIV_E_INVALID, field, NULL, "is only for a NIC of type nat");
+    }
+    return 0;
+}
+
+int vivi_check_nets(const struct vivi_config *c, const struct vivi_limits *l,
+                    struct vivi_problems *p)
+{
+    if (c->n_nets > l->max_nets)
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "nets", NULL, "%s takes at most %zu networks",
+                              l->vmm, l->max_nets));
+    for (size_t i = 0; i < c->n_nets; i++)
+        VIVI_TRY(check_tap(&c->nets[i], p));
+    return 0;
+}

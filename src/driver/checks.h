@@ -1,0 +1,36 @@
+/*
+ * Checks of a configuration that more than one driver makes: of files, sizes and counts. Pure. Each
+ * lists what it finds and returns 0, or −NO_MEMORY.
+ */
+#pragma once
+
+#include "driver/driver.h"
+
+/* Stops at the first failure to note a problem: there is no memory then. */
+#define VIVI_TRY(expr)     \
+    do {                   \
+        int try_ = (expr); \
+        if (try_ < 0)      \
+            return try_;   \
+    } while (0)
+
+struct vivi_limits {
+    const char *vmm; /* in messages: "qemu" */
+    size_t max_disks, max_nets;
+    uint32_t max_cpus;
+};
+
+/* As above, and: 1 a problem was noted, 0 the file can be read (or written) and is a regular one.
+ */
+int vivi_check_regular(struct vivi_problems *p, const char *field, const char *path,
+                       const struct vivi_path_fact *fact);
+/* boot.kernel, if given, is one that boots; boot.initramfs is there and not empty. */
+int vivi_check_boot(const struct vivi_config *c, const struct vivi_facts *f,
+                    struct vivi_problems *p);
+int vivi_check_size(const struct vivi_config *c, const struct vivi_facts *f,
+                    const struct vivi_limits *l, struct vivi_problems *p);
+int vivi_check_disks(const struct vivi_config *c, const struct vivi_facts *f,
+                     const struct vivi_limits *l, struct vivi_problems *p);
+/* How many nets there are; a TAP is named. */
+int vivi_check_nets(const struct vivi_config *c, const struct vivi_limits *l,
+                    struct vivi_problems *p);

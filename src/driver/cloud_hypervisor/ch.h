@@ -1,0 +1,61 @@
+/* The Cloud Hypervisor driver's two tables, for the registries, and what its files share. */
+#pragma once
+
+#include "driver/driver.h"
+
+extern const struct vivi_driver vivi_driver_cloud_hypervisor;
+extern const struct vivi_driver_effects vivi_effects_cloud_hypervisor;
+
+#define CH_MACHINE         "ch" /* it has one type only, and no name for it */
+#define CH_MIN_MAJOR       46
+#define CH_MAX_DISKS       16
+#define CH_MAX_NETS        8
+#define CH_MAX_CPUS        255
+#define CH_SECTOR_BYTES    512
+#define CH_SERIAL_ID_BYTES 20 /* of a virtio block device, as the guest sees it */
+#define CH_LANDLOCK_ABI    3  /* what it asks of the kernel, or refuses to begin */
+#define CH_DEFAULT_CMDLINE "console=ttyS0"
+#define CH_GUEST_CID       3 /* vsock is served by the VMM itself: the same number for every VM */
+#define CH_AGENT_PORT      1024 /* vsock port of the guest agent */
+
+/* What stands before our ids in the VMM's: its names are one for all kinds of devices. */
+#define CH_ID_DISK  "disk-"
+#define CH_ID_NET   "net-"
+#define CH_ID_BYTES 80
+
+/* Names of ports, in the run directory. */
+#define CH_PORT_API    "api"
+#define CH_PORT_SERIAL "serial.out"
+#define CH_PORT_EVENTS "events.out"
+#define CH_PORT_VSOCK  "vsock"
+
+/* Bits of vivi_probe.features: what the binary was built with. */
+#define CH_HAS_KVM         1u
+#define CH_HAS_GUEST_DEBUG 2u
+
+/* A release as git describe names it: "53.0", "53.0-dirty", "53.0-246-gae44c2971". */
+struct ch_version {
+    unsigned major, minor;
+    bool ahead; /* commits after that release */
+};
+/* false: no version. */
+bool ch_version_parse(const char *text, struct ch_version *ret);
+/* Whether it is that release or a later one. */
+bool ch_version_since(const struct ch_version *v, unsigned major, unsigned minor);
+
+/*
+ * What `-V -v` prints: the version without its "v" and the features (CH_HAS_…). A binary that names
+ * none is taken to have KVM. false: not Cloud Hypervisor.
+ */
+bool ch_parse_about(const char *text, char ret_version[64], uint32_t *ret_features);
+
+int ch_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret, viv_error *err);
+int ch_check(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret);
+int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);
+
+/* The body of vm.create; a new reference, NULL: no memory. Pure. */
+json_t *ch_vm_config(const struct vivi_plan_input *in);
+/* One device of a kind of ours, as vm.create and vm.add-… take it; a new reference, NULL: no
+ * memory.
+ */
+json_t *ch_device_config(const struct vivi_device *d, const struct ch_version *v);

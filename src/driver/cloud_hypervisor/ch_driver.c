@@ -1,0 +1,20 @@
+/* The Cloud Hypervisor driver, pure part: its table. */
+#include "driver/capset.h"
+#include "driver/cloud_hypervisor/ch.h"
+
+/* clang-format off */
+#define CH_CAPS(X)                                                                                 \
+    X(BOOT_KERNEL) X(POWER_BUTTON) X(KILL) X(AGENT) X(STATE) X(RESET) X(DELETE) X(PAUSE) X(CPUS)   \
+    X(MEMORY) X(DISKS) X(NET_TAP) X(NET_MAC) X(SERIAL_FILE) X(CONSOLE) X(READY_MARKER) X(RNG)      \
+    X(ADOPT) X(RESTART) X(CRASH_NOTICE)
+/* clang-format on */
+
+const struct vivi_driver vivi_driver_cloud_hypervisor = {
+    .name = "cloud-hypervisor",
+    .kind = VIVI_DRIVER_CLOUD_HYPERVISOR,
+    .machine = CH_MACHINE,
+    .caps = VIVI_CAPSET(CH_CAPS),
+    .probe = ch_probe,
+    .check = ch_check,
+    .plan = ch_plan,
+};

@@ -1,0 +1,566 @@
+/*
+ * The driver's effects against an API that says what the test wants: the order of steps, what is
+ * held back from being consumed, how an end is judged, and answers that no real VMM gives.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../../tests/contract/poll_loop.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "driver/cloud_hypervisor/machine.h"
+
+#define CREATED     "[\"Error from API\",\"The VM could not be created\",\"VM is already created\"]"
+#define NOT_CREATED "[\"Error from API\",\"The VM info is not available\",\"VM is not created\"]"
+
+struct twin {
+    char dir[64];
+    struct poll_loop loop;
+    struct vivi_driver_host host;
+    json_t *requests;
+    struct ch_machine *m;
+    int listen_fd, peer_fd, vsock_fd;
+    /* told by the driver */
+    unsigned n_api, n_created, n_done, n_reset, n_ending, n_state;
+    uint64_t done_op, stamp;
+    int done_fd;
+    viv_error done_err;
+    enum viv_state state;
+    enum vivi_reason reason;
+    char text[200];
+    uint64_t token; /* of the drain asked for */
+};
+
+static void on_event(void *ctx, const struct vivi_driver_event *e)
+{
+    struct twin *t = ctx;
+
+    if (e->kind == VIVI_EV_API)
+        t->n_api++;
+    if (e->kind == VIVI_EV_CREATED)
+        t->n_created++;
+    if (e->kind == VIVI_EV_DONE) {
+        t->n_done++;
+        t->done_op = e->op;
+        t->done_fd = e->fd;
+        t->done_err = e->err ? *e->err : (viv_error)VIV_ERROR_INIT;
+    }
+    if (e->kind == VIVI_EV_STATE) {
+        t->n_state++;
+        t->state = e->state;
+    }
+    if (e->kind == VIVI_EV_RESET) {
+        t->n_reset++;
+        t->stamp = e->stamp;
+        assert_true(e->offset == VIVI_OFFSET_UNKNOWN);
+    }
+    if (e->kind == VIVI_EV_ENDING) {
+        t->n_ending++;
+        t->reason = e->reason;
+    }
+    if (e->text)
+        (void)snprintf(t->text, sizeof(t->text), "%s", e->text);
+}
+
+static int on_drain(void *ctx, const char *name, uint64_t token, viv_error *err)
+{
+    struct twin *t = ctx;
+
+    (void)err;
+    assert_string_equal(name, CH_PORT_EVENTS);
+    t->token = token;
+    return 0;
+}
+
+static int setup(void **state)
+{
+    struct twin *t = calloc(1, sizeof(*t));
+    char path[100];
+
+    if (!t)
+        return -1;
+    poll_loop_init(&t->loop);
+    t->peer_fd = t->vsock_fd = -1;
+    t->host = (struct vivi_driver_host){t, &t->loop.iface, on_event, on_drain};
+    t->m = calloc(1, sizeof(*t->m));
+    t->requests = json_pack("[{s:s, s:{s:i}}, {s:s}]", "verb", "vm.create", "body", "a", 1, "verb",
+                            "vm.boot");
+    (void)snprintf(t->dir, sizeof(t->dir), "/tmp/viv-twin-XXXXXX");
+    if (!t->m || !t->requests || !mkdtemp(t->dir))
+        return -1;
+    (void)snprintf(path, sizeof(path), "%s/" CH_PORT_API, t->dir);
+    *state = t;
+    return vivi_unix_listen(path, 4, &t->listen_fd, NULL);
+}
+
+static int teardown(void **state)
+{
+    struct twin *t = *state;
+    unsigned left;
+
+    vivi_effects_cloud_hypervisor.done(t->m);
+    vivi_effects_cloud_hypervisor.done(t->m);
+    left = poll_loop_leftovers(&t->loop);
+    vivi_close(&t->listen_fd);
+    vivi_close(&t->peer_fd);
+    vivi_close(&t->vsock_fd);
+    (void)vivi_remove_tree_at(AT_FDCWD, t->dir, NULL);
+    json_decref(t->requests);
+    free(t->m);
+    free(t);
+    return left == 0 ? 0 : -1;
+}
+
+static void run(struct twin *t)
+{
+    while (poll_loop_step(&t->loop, 0))
+        ;
+}
+
+/* The next request must be this one; returns its body. */
+static const char *expect_request(struct twin *t, const char *line)
+{
+    static char text[4096];
+    ssize_t n;
+    char *end;
+
+    if (t->peer_fd < 0)
+        assert_int_equal(vivi_accept(t->listen_fd, &t->peer_fd, NULL), 1);
+    n = recv(t->peer_fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+    if (n <= 0)
+        fail_msg("no request, but %s was expected", line);
+    text[n] = '\0';
+    if (strncmp(text, line, strlen(line)) != 0)
+        fail_msg("%s, but %s was expected", text, line);
+    end = strstr(text, "\r\n\r\n");
+    assert_non_null(end);
+    return end + 4;
+}
+
+static void expect_no_request(struct twin *t)
+{
+    char c;
+
+    assert_true(t->peer_fd < 0 || recv(t->peer_fd, &c, 1, MSG_DONTWAIT) < 0);
+}
+
+static void say(struct twin *t, const char *text, size_t len)
+{
+    assert_int_equal(vivi_write_full(t->peer_fd, text, len, 1000, NULL), 0);
+    run(t);
+}
+
+static size_t format_answer(char *to, size_t size, int status, const char *body)
+{
+    int n = status == 204
+                ? snprintf(to, size, "HTTP/1.1 204 \r\nServer: Cloud Hypervisor API\r\n\r\n")
+                : snprintf(to, size, "HTTP/1.1 %d \r\nContent-Length: %zu\r\n\r\n%s", status,
+                           strlen(body), body);
+
+    return (size_t)n;
+}
+
+static void answer(struct twin *t, int status, const char *body)
+{
+    char text[2000];
+
+    say(t, text, format_answer(text, sizeof(text), status, body));
+}
+
+static void begin(struct twin *t, bool adopt)
+{
+    const struct vivi_machine_start s = {
+        .host = &t->host, .requests = t->requests, .run_dir = t->dir, .run = 1};
+    const struct vivi_driver_effects *fx = &vivi_effects_cloud_hypervisor;
+
+    assert_int_equal(adopt ? fx->adopt(t->m, &s, 1, NULL) : fx->start(t->m, &s, 1, NULL), 0);
+    (void)expect_request(t, "GET /api/v1/vmm.ping HTTP/1.1\r\n");
+    answer(t, 200, "{\"version\":\"53.0.0\"}");
+    assert_int_equal(t->n_api, 1);
+}
+
+static void start(struct twin *t)
+{
+    begin(t, false);
+    assert_string_equal(expect_request(t, "PUT /api/v1/vm.create HTTP/1.1\r\n"), "{\"a\":1}");
+    answer(t, 204, NULL);
+    assert_int_equal(t->n_created, 1);
+    assert_string_equal(expect_request(t, "PUT /api/v1/vm.boot HTTP/1.1\r\n"), "");
+    answer(t, 204, NULL);
+    assert_true(t->n_done == 1 && t->done_op == 1 && t->done_err.code == 0);
+    assert_true(t->n_state == 1 && t->state == VIV_ST_RUNNING);
+}
+
+static size_t event(struct twin *t, unsigned secs, const char *source, const char *name)
+{
+    char text[400];
+    bool panic = strcmp(source, "guest") == 0;
+
+    (void)snprintf(text, sizeof(text),
+                   "{\n  \"timestamp\": {\n    \"secs\": %u,\n    \"nanos\": 0\n  },\n"
+                   "  \"source\": \"%s\",\n  \"event\": \"%s\",\n  \"properties\": %s\n}\n\n",
+                   secs, source, name, panic ? "{\n    \"event\": \"panic\"\n  }" : "null");
+    return strlen(text) -
+           vivi_effects_cloud_hypervisor.input(t->m, CH_PORT_EVENTS, text, strlen(text));
+}
+
+static void log_line(struct twin *t, const char *line)
+{
+    assert_int_equal(vivi_effects_cloud_hypervisor.input(t->m, "stderr.out", line, strlen(line)),
+                     strlen(line));
+}
+
+/* ---- start ---- */
+
+static void a_start_pings_creates_and_boots(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    expect_no_request(t);
+}
+
+static void an_answer_may_come_in_single_bytes(void **state)
+{
+    struct twin *t = *state;
+    char text[400];
+    size_t len = format_answer(text, sizeof(text), 200, "{\"config\":{},\"state\":\"Paused\"}");
+
+    start(t);
+    assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 2, NULL), 0);
+    (void)expect_request(t, "GET /api/v1/vm.info HTTP/1.1\r\n");
+    for (size_t i = 0; i < len; i++) {
+        assert_int_equal(t->n_done, 1);
+        say(t, text + i, 1);
+    }
+    assert_true(t->n_done == 2 && t->done_op == 2 && t->state == VIV_ST_PAUSED);
+}
+
+static void a_failed_boot_is_told_in_the_vmms_words_and_never_tried_again(void **state)
+{
+    struct twin *t = *state;
+
+    begin(t, false);
+    (void)expect_request(t, "PUT /api/v1/vm.create ");
+    answer(t, 204, NULL);
+    (void)expect_request(t, "PUT /api/v1/vm.boot ");
+    answer(t, 409, "[\"Error from API\",\"The VM could not boot\",\"Identifier x is not unique\"]");
+    assert_true(t->n_done == 1 && t->done_err.code == VIV_E_VMM);
+    assert_string_equal(
+        t->done_err.message,
+        "cloud-hypervisor: vm.boot: The VM could not boot: Identifier x is not unique");
+    expect_no_request(t);
+}
+
+static void a_start_that_finds_a_vm_looks_at_it(void **state)
+{
+    struct twin *t = *state;
+
+    begin(t, false);
+    (void)expect_request(t, "PUT /api/v1/vm.create ");
+    answer(t, 500, CREATED);
+    (void)expect_request(t, "GET /api/v1/vm.info ");
+    answer(t, 200, "{\"state\":\"Running\"}");
+    vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
+    assert_true(t->n_done == 1 && t->done_err.code == 0 && t->state == VIV_ST_RUNNING);
+}
+
+/* ---- adoption ---- */
+
+static void an_empty_vmm_is_started_by_who_adopts_it(void **state)
+{
+    static const int codes[] = {404, 500}; /* since 53, before */
+    struct twin *t = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
+        begin(t, true);
+        (void)expect_request(t, "GET /api/v1/vm.info ");
+        answer(t, codes[i], NOT_CREATED);
+        (void)expect_request(t, "PUT /api/v1/vm.create ");
+        answer(t, 204, NULL);
+        (void)expect_request(t, "PUT /api/v1/vm.boot ");
+        answer(t, 204, NULL);
+        assert_true(t->n_done == 1 && t->done_err.code == 0);
+        vivi_effects_cloud_hypervisor.done(t->m);
+        vivi_close(&t->peer_fd);
+        t->n_done = t->n_api = 0;
+    }
+}
+
+static void adopt_created(struct twin *t)
+{
+    begin(t, true);
+    (void)expect_request(t, "GET /api/v1/vm.info ");
+    answer(t, 200, "{\"state\":\"Created\"}");
+    assert_int_equal(t->n_done, 0);
+}
+
+static void one_that_was_not_booted_is_booted(void **state)
+{
+    struct twin *t = *state;
+
+    adopt_created(t);
+    (void)event(t, 0, "vmm", "starting");
+    vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
+    (void)expect_request(t, "PUT /api/v1/vm.boot ");
+    answer(t, 204, NULL);
+    assert_true(t->n_done == 1 && t->done_err.code == 0 && t->n_ending == 0);
+}
+
+static void one_whose_boot_failed_unseen_is_ended(void **state)
+{
+    struct twin *t = *state;
+
+    adopt_created(t);
+    assert_true(event(t, 1, "vm", "booting") > 0);
+    vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
+    assert_true(t->n_done == 1 && t->done_err.code == VIV_E_VMM);
+    assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_VMM_EXIT);
+    (void)expect_request(t, "PUT /api/v1/vmm.shutdown ");
+}
+
+static void nothing_is_consumed_before_it_runs_and_ends_are_kept(void **state)
+{
+    struct twin *t = *state;
+    size_t left;
+
+    begin(t, false);
+    (void)expect_request(t, "PUT /api/v1/vm.create ");
+    left = event(t, 1, "vm", "booting");
+    assert_true(left > 0);
+    answer(t, 204, NULL);
+    (void)expect_request(t, "PUT /api/v1/vm.boot ");
+    answer(t, 204, NULL);
+    t->m->seen = 0; /* offered anew below */
+    assert_int_equal(event(t, 2, "virtio-device", "activated"), 0);
+    assert_true(event(t, 3, "vm", "shutdown") > 0);
+    assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_GUEST_POWEROFF);
+}
+
+/* ---- ends ---- */
+
+static void a_power_off_and_a_failed_cpu_differ_by_a_line_in_the_log(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    log_line(t, "cloud-hypervisor: 1.2s: <vmm> WARN:x.rs:1 -- nothing special\n");
+    log_line(t, "cloud-hypervisor: 3.4s: <vcpu0> ERROR:vmm/src/cpu.rs:1460 -- VCPU generated "
+                "error: VcpuRun(Hang)\n");
+    (void)event(t, 3, "vm", "shutdown");
+    assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_VMM_EXIT);
+    assert_string_equal(t->text, "VCPU generated error: VcpuRun(Hang)");
+    (void)event(t, 3, "vmm", "shutdown");
+    assert_int_equal(t->n_ending, 1);
+}
+
+static void a_panic_ends_the_vmm(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    (void)event(t, 3, "guest", "panic");
+    assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_GUEST_PANIC);
+    (void)expect_request(t, "PUT /api/v1/vmm.shutdown ");
+    answer(t, 200, "");
+}
+
+static void an_end_that_was_asked_for_needs_no_reason(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    assert_int_equal(vivi_effects_cloud_hypervisor.quit(t->m, 2, NULL), 0);
+    (void)expect_request(t, "PUT /api/v1/vmm.shutdown ");
+    (void)event(t, 3, "vm", "shutdown");
+    assert_int_equal(t->n_ending, 0);
+    vivi_close(&t->peer_fd); /* it ends before it answers: that is what was asked for */
+    run(t);
+    assert_true(t->n_done == 2 && t->done_op == 2 && t->done_err.code == 0);
+}
+
+/* ---- resets ---- */
+
+static void resets_are_told_with_their_time_and_the_watchdogs_as_such(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    (void)event(t, 7, "vm", "rebooting");
+    assert_true(t->n_reset == 1 && t->stamp / 1000000000 == 7 && t->text[0] == '\0');
+    log_line(t, "x: 9s: <watchdog> ERROR:w.rs:175 -- Watchdog triggered: 21 seconds since last "
+                "ping\n");
+    (void)event(t, 9, "vm", "rebooting");
+    assert_int_equal(t->n_reset, 2);
+    assert_string_equal(t->text, "watchdog");
+}
+
+static void a_reset_is_done_when_answered_and_told(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    assert_int_equal(vivi_effects_cloud_hypervisor.reset(t->m, 2, NULL), 0);
+    assert_int_equal(vivi_effects_cloud_hypervisor.reset(t->m, 3, NULL), -VIV_E_BUSY);
+    (void)expect_request(t, "PUT /api/v1/vm.reboot ");
+    (void)event(t, 7, "vm", "rebooting");
+    assert_int_equal(t->n_done, 1);
+    answer(t, 204, NULL);
+    assert_true(t->n_done == 2 && t->n_reset == 1);
+    /* its event is lost: told all the same, once what is in the FIFO was seen */
+    assert_int_equal(vivi_effects_cloud_hypervisor.reset(t->m, 4, NULL), 0);
+    (void)expect_request(t, "PUT /api/v1/vm.reboot ");
+    answer(t, 204, NULL);
+    assert_int_equal(t->n_done, 2);
+    vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
+    assert_true(t->n_done == 3 && t->n_reset == 2 && t->stamp > UINT64_C(7000000000));
+}
+
+/* ---- answers that no real VMM gives ---- */
+
+static void expect_query_fails(struct twin *t, const char *text, size_t len, int code)
+{
+    assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 5, NULL), 0);
+    assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 6, NULL), 0);
+    if (t->peer_fd < 0)
+        assert_int_equal(vivi_accept(t->listen_fd, &t->peer_fd, NULL), 1);
+    (void)expect_request(t, "GET /api/v1/vm.info ");
+    t->n_done = 0;
+    (void)vivi_write_full(t->peer_fd, text, len, 1000, NULL);
+    run(t);
+    vivi_close(&t->peer_fd);
+    run(t);
+    assert_int_equal(t->n_done, 2); /* what was asked behind it as well */
+    assert_int_equal(t->done_err.code, code);
+}
+
+static void garbage_ends_the_connection_and_the_next_request_opens_another(void **state)
+{
+    struct twin *t = *state;
+    char *flood = malloc(5u << 20);
+
+    assert_non_null(flood);
+    start(t);
+    vivi_close(&t->peer_fd);
+    run(t);
+    expect_query_fails(t, "SSH-2.0-x\r\n", 11, VIV_E_PROTOCOL);
+    expect_query_fails(t, "HTTP/1.1 200 \r\nContent-Length: 100\r\n\r\n{\"sta", 42, VIV_E_IO);
+    expect_query_fails(t, "HTTP/1.1 200 \r\nContent-Length: 5242880\r\n\r\n", 42, VIV_E_PROTOCOL);
+    memset(flood, 'x', 5u << 20);
+    expect_query_fails(t, flood, 8192, VIV_E_PROTOCOL);
+    expect_query_fails(t, "", 0, VIV_E_IO);
+    free(flood);
+    assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 7, NULL), 0);
+    (void)expect_request(t, "GET /api/v1/vm.info ");
+    answer(t, 200, "{\"state\":\"Running\"}");
+    assert_true(t->done_op == 7 && t->done_err.code == 0);
+    assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 8, NULL), 0);
+    (void)expect_request(t, "GET /api/v1/vm.info ");
+    answer(t, 200, "[1]");
+    assert_int_equal(t->done_err.code, VIV_E_PROTOCOL);
+}
+
+static void nobody_listening_is_an_error_at_once(void **state)
+{
+    struct twin *t = *state;
+    viv_error err = VIV_ERROR_INIT;
+
+    start(t);
+    vivi_close(&t->listen_fd);
+    vivi_close(&t->peer_fd);
+    run(t);
+    assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 5, &err), -VIV_E_IO);
+    assert_non_null(strstr(err.message, "vm.info"));
+}
+
+/* ---- the agent's channel ---- */
+
+static int listen_vsock(struct twin *t)
+{
+    char path[100];
+    int fd = -1;
+
+    (void)snprintf(path, sizeof(path), "%s/" CH_PORT_VSOCK, t->dir);
+    assert_int_equal(vivi_unix_listen(path, 1, &fd, NULL), 0);
+    return fd;
+}
+
+static void the_agents_stream_is_handed_over_behind_its_ok(void **state)
+{
+    struct twin *t = *state;
+    int fd, listener;
+    char text[32] = "";
+
+    start(t);
+    assert_int_equal(vivi_effects_cloud_hypervisor.agent_connect(t->m, 9, NULL), -VIV_E_NOT_FOUND);
+    listener = listen_vsock(t);
+    assert_int_equal(vivi_effects_cloud_hypervisor.agent_connect(t->m, 9, NULL), 0);
+    assert_int_equal(vivi_accept(listener, &fd, NULL), 1);
+    assert_int_equal(recv(fd, text, sizeof(text) - 1, 0), 13);
+    assert_string_equal(text, "CONNECT 1024\n");
+    assert_int_equal(vivi_write_full(fd, "OK 1073741824\nhello", 19, 1000, NULL), 0);
+    run(t);
+    assert_true(t->done_op == 9 && t->done_err.code == 0 && t->done_fd > 2);
+    assert_int_equal(recv(t->done_fd, text, sizeof(text), MSG_DONTWAIT), 5);
+    assert_memory_equal(text, "hello", 5);
+    vivi_close(&t->done_fd);
+    vivi_close(&fd);
+    vivi_close(&listener);
+}
+
+static void nobody_in_the_guest_is_busy_and_worth_another_try(void **state)
+{
+    struct twin *t = *state;
+    int fd, listener;
+
+    start(t);
+    listener = listen_vsock(t);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(vivi_effects_cloud_hypervisor.agent_connect(t->m, 9, NULL), 0);
+        assert_int_equal(vivi_accept(listener, &fd, NULL), 1);
+        if (i == 1)
+            assert_int_equal(vivi_write_full(fd, "NO\n!", 4, 1000, NULL), 0);
+        vivi_close(&fd);
+        run(t);
+        assert_int_equal(t->done_err.code, i == 0 ? VIV_E_BUSY : VIV_E_PROTOCOL);
+    }
+    assert_int_equal(vivi_effects_cloud_hypervisor.agent_connect(t->m, 9, NULL), 0);
+    vivi_close(&listener); /* still open when the machine goes */
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_start_pings_creates_and_boots),
+        T(an_answer_may_come_in_single_bytes),
+        T(a_failed_boot_is_told_in_the_vmms_words_and_never_tried_again),
+        T(a_start_that_finds_a_vm_looks_at_it),
+        T(an_empty_vmm_is_started_by_who_adopts_it),
+        T(one_that_was_not_booted_is_booted),
+        T(one_whose_boot_failed_unseen_is_ended),
+        T(nothing_is_consumed_before_it_runs_and_ends_are_kept),
+        T(a_power_off_and_a_failed_cpu_differ_by_a_line_in_the_log),
+        T(a_panic_ends_the_vmm),
+        T(an_end_that_was_asked_for_needs_no_reason),
+        T(resets_are_told_with_their_time_and_the_watchdogs_as_such),
+        T(a_reset_is_done_when_answered_and_told),
+        T(garbage_ends_the_connection_and_the_next_request_opens_another),
+        T(nobody_listening_is_an_error_at_once),
+        T(the_agents_stream_is_handed_over_behind_its_ok),
+        T(nobody_in_the_guest_is_busy_and_worth_another_try),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,491 @@
+/*
+ * Changes of a running machine: devices that come and go, sizes, counters.
+ *
+ * Theory of operation. Adding is one request. Removing is asked of the guest: the VMM's answer only
+ * says that it was, and the device is gone when the event says so. Whoever asks again meanwhile
+ * gets an error from some releases ("unknown", the configuration has lost it) and none from others,
+ * so what counts is whether the device tree still holds it. A guest that reboots gets a machine
+ * made of the configuration: what was being removed is gone then, without an event.
+ *
+ * Sizes: the VMM has what was asked for when it answers; the guest has it later. That is looked at
+ * again, with a pause between two looks that grows: vm.info tells how much memory the guest has,
+ * and for CPUs that must leave the same request is refused (429) until they have left.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "driver/cloud_hypervisor/machine.h"
+
+#define LOOK_FIRST_MS 20
+#define LOOK_MOST_MS  1000
+
+static const struct {
+    const char *prefix, *add;
+} kinds[VIVI_DEV_COUNT_] = {
+    [VIVI_DEV_DISK] = {CH_ID_DISK, "vm.add-disk"},
+    [VIVI_DEV_NET] = {CH_ID_NET, "vm.add-net"},
+};
+
+static void name_of(enum vivi_device_kind kind, const char *id, char ret[CH_ID_BYTES])
+{
+    (void)snprintf(ret, CH_ID_BYTES, "%s%s", kinds[kind].prefix, id);
+}
+
+/* The kind of a device of ours by the VMM's id; false: none of ours. *ret_id points into name. */
+static bool kind_of(const char *name, enum vivi_device_kind *ret, const char **ret_id)
+{
+    for (unsigned k = 0; k < VIVI_DEV_COUNT_; k++) {
+        size_t n = kinds[k].prefix ? strlen(kinds[k].prefix) : 0;
+
+        if (n == 0 || strncmp(name, kinds[k].prefix, n) != 0)
+            continue;
+        *ret = (enum vivi_device_kind)k;
+        *ret_id = name + n;
+        return true;
+    }
+    return false;
+}
+
+/* ---- add ---- */
+
+int ch_device_add(void *priv, const struct vivi_device *d, uint64_t op, viv_error *err)
+{
+    struct ch_machine *m = priv;
+    json_t *body = ch_device_config(d, &m->version);
+    int r;
+
+    if (!body)
+        return vivi_fail_oom(err);
+    r = ch_http_send(&m->http,
+                     &(struct ch_request){.verb = kinds[d->kind].add,
+                                          .body = body,
+                                          .fds = d->fds,
+                                          .n_fds = d->n_fds,
+                                          .tag = CH_T_ADD,
+                                          .op = op},
+                     err);
+    json_decref(body);
+    return r;
+}
+
+void ch_add_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                  const viv_error *err)
+{
+    viv_error why = err ? *err : (viv_error)VIV_ERROR_INIT;
+
+    if (err && a && (a->status == 409 || ch_answer_blames(a, "is not unique")))
+        why.code = VIV_E_EXISTS;
+    ch_tell_done(m, op, err ? &why : NULL);
+}
+
+/* ---- remove ---- */
+
+static struct ch_removal *removal_of(struct ch_machine *m, uint64_t op)
+{
+    for (size_t i = 0; i < CH_REMOVALS_MAX; i++)
+        if (m->removals[i].op == op)
+            return &m->removals[i];
+    return NULL;
+}
+
+static void removal_done(struct ch_machine *m, struct ch_removal *r, const viv_error *err)
+{
+    uint64_t op = r->op;
+
+    r->op = 0;
+    ch_tell_done(m, op, err);
+}
+
+int ch_device_remove(void *priv, enum vivi_device_kind kind, const char *id, uint64_t op,
+                     viv_error *err)
+{
+    struct ch_machine *m = priv;
+    struct ch_removal *free_one = removal_of(m, 0);
+    char name[CH_ID_BYTES];
+    json_t *body;
+    int r;
+
+    if (!free_one)
+        return vivi_fail(err, VIV_E_BUSY, "cloud-hypervisor: too many devices are leaving");
+    name_of(kind, id, name);
+    body = json_pack("{s:s}", "id", name);
+    if (!body)
+        return vivi_fail_oom(err);
+    r = ch_http_send(&m->http,
+                     &(struct ch_request){
+                         .verb = "vm.remove-device", .body = body, .tag = CH_T_REMOVE, .op = op},
+                     err);
+    json_decref(body);
+    if (r < 0)
+        return r;
+    *free_one = (struct ch_removal){.op = op};
+    (void)snprintf(free_one->name, sizeof(free_one->name), "%s", name);
+    return 0;
+}
+
+void ch_remove_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                     const viv_error *err)
+{
+    struct ch_removal *r = removal_of(m, op);
+    viv_error why = VIV_ERROR_INIT;
+
+    if (!r || !err)
+        return; /* it has left already; or the guest was asked, and the event is waited for */
+    if (!a || !ch_answer_blames(a, "Failed to find device"))
+        removal_done(m, r, err);
+    else if (ch_get(m, "vm.info", CH_T_REMOVE_INFO, op, &why) < 0)
+        removal_done(m, r, &why);
+}
+
+/* Whether the device is still there, although the configuration has lost it. */
+void ch_remove_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                    const viv_error *err)
+{
+    struct ch_removal *r = removal_of(m, op);
+    viv_error why = VIV_ERROR_INIT;
+    json_t *doc;
+
+    if (!r)
+        return;
+    if (err) {
+        removal_done(m, r, err);
+        return;
+    }
+    doc = json_loadb(a->body, a->body_len, 0, NULL);
+    if (!json_object_get(json_object_get(doc, "device_tree"), r->name)) {
+        (void)vivi_fail(&why, VIV_E_NOT_FOUND, "cloud-hypervisor: no device %s", r->name);
+        removal_done(m, r, &why);
+    }
+    json_decref(doc);
+}
+
+void ch_device_left(struct ch_machine *m, const char *name)
+{
+    enum vivi_device_kind kind;
+    const char *id;
+
+    if (!kind_of(name, &kind, &id))
+        return;
+    ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_DEVICE, .device_kind = kind, .id = id});
+    for (size_t i = 0; i < CH_REMOVALS_MAX; i++)
+        if (m->removals[i].op != 0 && strcmp(m->removals[i].name, name) == 0)
+            removal_done(m, &m->removals[i], NULL);
+}
+
+void ch_hot_rebooted(struct ch_machine *m)
+{
+    for (size_t i = 0; i < CH_REMOVALS_MAX; i++) {
+        char name[CH_ID_BYTES];
+
+        if (m->removals[i].op == 0)
+            continue;
+        memcpy(name, m->removals[i].name, sizeof(name));
+        ch_device_left(m, name); /* with all that wait for it */
+    }
+}
+
+/* ---- sizes ---- */
+
+static void resize_done(struct ch_machine *m, struct ch_resize *s, const viv_error *err)
+{
+    uint64_t op = s->op, joined = s->joined;
+
+    m->host->loop->timer_stop(s->look);
+    *s = (struct ch_resize){.m = m, .kind = s->kind};
+    ch_tell_done(m, op, err);
+    ch_tell_done(m, joined, err);
+}
+
+static json_t *resize_body(const struct ch_resize *s)
+{
+    switch (s->kind) {
+    case VIVI_RESIZE_CPUS: return json_pack("{s:I}", "desired_vcpus", (json_int_t)s->to);
+    case VIVI_RESIZE_MEMORY: return json_pack("{s:I}", "desired_ram", (json_int_t)s->to);
+    case VIVI_RESIZE_BALLOON:
+        return json_pack("{s:I}", "desired_balloon",
+                         (json_int_t)(s->total > s->to ? s->total - s->to : 0));
+    case VIVI_RESIZE_DISK:
+        return json_pack("{s:s, s:I}", "id", s->name, "desired_size", (json_int_t)s->to);
+    case VIVI_RESIZE_ZONE:
+        return json_pack("{s:s, s:I}", "id", s->name, "desired_ram", (json_int_t)s->to);
+    case VIVI_RESIZE_COUNT_: break;
+    }
+    return NULL;
+}
+
+static int send_resize(struct ch_machine *m, const struct ch_resize *s, viv_error *err)
+{
+    const char *verb = s->kind == VIVI_RESIZE_DISK   ? "vm.resize-disk"
+                       : s->kind == VIVI_RESIZE_ZONE ? "vm.resize-zone"
+                                                     : "vm.resize";
+    json_t *body = resize_body(s);
+    int r;
+
+    if (!body)
+        return vivi_fail_oom(err);
+    r = ch_http_send(
+        &m->http, &(struct ch_request){.verb = verb, .body = body, .tag = CH_T_RESIZE, .op = s->op},
+        err);
+    json_decref(body);
+    return r;
+}
+
+static struct ch_resize *resize_of(struct ch_machine *m, uint64_t op)
+{
+    for (size_t i = 0; i < VIVI_RESIZE_COUNT_; i++)
+        if (op != 0 && m->resizes[i].op == op)
+            return &m->resizes[i];
+    return NULL;
+}
+
+static void look_now(void *arg)
+{
+    struct ch_resize *s = arg;
+    struct ch_machine *m = s->m;
+    viv_error why = VIV_ERROR_INIT;
+    int r;
+
+    m->host->loop->timer_stop(s->look);
+    s->look = NULL;
+    r = s->kind == VIVI_RESIZE_CPUS ? send_resize(m, s, &why)
+                                    : ch_get(m, "vm.info", CH_T_RESIZE_INFO, s->op, &why);
+    if (r < 0)
+        resize_done(m, s, &why);
+}
+
+static void look_later(struct ch_machine *m, struct ch_resize *s)
+{
+    viv_error why = VIV_ERROR_INIT;
+
+    s->pause_ms = s->pause_ms == 0                 ? LOOK_FIRST_MS
+                  : s->pause_ms * 2 > LOOK_MOST_MS ? LOOK_MOST_MS
+                                                   : s->pause_ms * 2;
+    if (m->host->loop->timer(m->host->loop->ctx, "ch-resize", s->pause_ms, look_now, s, &s->look,
+                             &why) < 0)
+        resize_done(m, s, &why);
+}
+
+static void progress(struct ch_machine *m, const struct ch_resize *s, uint64_t done)
+{
+    ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_PROGRESS,
+                                          .op = s->op,
+                                          .text = "waiting for the guest",
+                                          .done = done,
+                                          .total = s->to});
+}
+
+/* How much memory the guest has, out of vm.info; 0: it does not say. */
+static uint64_t actual_memory(const struct ch_answer *a)
+{
+    json_t *doc = json_loadb(a->body, a->body_len, 0, NULL);
+    json_int_t n = json_integer_value(json_object_get(doc, "memory_actual_size"));
+
+    json_decref(doc);
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+int ch_resize_slot(void *priv, const struct vivi_resize *what, uint64_t op, viv_error *err)
+{
+    struct ch_machine *m = priv;
+    struct ch_resize *s = &m->resizes[what->kind];
+    struct ch_resize fresh = {.m = m, .kind = what->kind, .op = op, .to = what->to};
+    int r;
+
+    if (s->joined)
+        return vivi_fail(err, VIV_E_BUSY, "cloud-hypervisor: two such changes are under way");
+    if (what->kind == VIVI_RESIZE_DISK)
+        name_of(VIVI_DEV_DISK, what->id, fresh.name);
+    else if (what->id)
+        (void)snprintf(fresh.name, sizeof(fresh.name), "%s", what->id);
+    if (what->kind == VIVI_RESIZE_BALLOON)
+        fresh.total = what->config->memory_bytes;
+    r = send_resize(m, &fresh, err);
+    if (r < 0)
+        return r;
+    fresh.joined = s->op; /* taken over: both end together */
+    m->host->loop->timer_stop(s->look);
+    *s = fresh;
+    return 0;
+}
+
+/* Its refusals that have a code of their own. */
+static int code_of(const struct ch_answer *a, int code)
+{
+    if (a->status == 404 || ch_answer_blames(a, "Failed to find device"))
+        return VIV_E_NOT_FOUND;
+    return ch_answer_blames(a, "exceed maximum") ? VIV_E_INVALID : code;
+}
+
+/* The VMM has it. Of disks and zones nothing more can be seen; CPUs were asked about twice. */
+static void resized(struct ch_machine *m, struct ch_resize *s)
+{
+    if (s->kind == VIVI_RESIZE_DISK || s->kind == VIVI_RESIZE_ZONE ||
+        (s->kind == VIVI_RESIZE_CPUS && s->asked)) {
+        resize_done(m, s, NULL);
+        return;
+    }
+    s->asked = true; /* and now what the guest makes of it */
+    look_now(s);
+}
+
+void ch_resize_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                     const viv_error *err)
+{
+    struct ch_resize *s = resize_of(m, op);
+    viv_error why = err ? *err : (viv_error)VIV_ERROR_INIT;
+
+    if (!s)
+        return;
+    if (!err) {
+        resized(m, s);
+    } else if (a && a->status == 429) { /* CPUs have not left yet */
+        if (s->pause_ms == 0)
+            progress(m, s, 0);
+        look_later(m, s);
+    } else {
+        if (a)
+            why.code = code_of(a, why.code);
+        resize_done(m, s, &why);
+    }
+}
+
+void ch_resize_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                    const viv_error *err)
+{
+    struct ch_resize *s = resize_of(m, op);
+    uint64_t now = err ? 0 : actual_memory(a);
+
+    if (!s)
+        return;
+    if (err || now == s->to) {
+        resize_done(m, s, err);
+        return;
+    }
+    if (now != s->seen || s->pause_ms == 0)
+        progress(m, s, now);
+    s->seen = now;
+    look_later(m, s);
+}
+
+/* ---- counters ---- */
+
+/* One number under another name; null where it is not counted. */
+static void count(json_t *to, const char *key, const json_t *from, const char *name)
+{
+    json_t *n = json_object_get(from, name);
+
+    (void)json_object_set(to, key, json_is_integer(n) ? n : json_null());
+}
+
+static json_t *count_disk(const json_t *from)
+{
+    json_t *to = json_object();
+
+    count(to, "read_bytes", from, "read_bytes");
+    count(to, "written_bytes", from, "write_bytes");
+    count(to, "reads", from, "read_ops");
+    count(to, "writes", from, "write_ops");
+    count(to, "flushes", from, "flush_ops");
+    return to;
+}
+
+static json_t *count_net(const json_t *from)
+{
+    json_t *to = json_object();
+
+    count(to, "rx_bytes", from, "rx_bytes");
+    count(to, "tx_bytes", from, "tx_bytes");
+    count(to, "rx_packets", from, "rx_frames");
+    count(to, "tx_packets", from, "tx_frames");
+    return to;
+}
+
+static json_t *read_counters(const struct ch_answer *a)
+{
+    json_t *doc = json_loadb(a->body, a->body_len, 0, NULL), *one;
+    json_t *disks = json_object(), *nets = json_object();
+    const char *name, *id;
+    enum vivi_device_kind kind;
+
+    json_object_foreach(doc, name, one)
+    {
+        if (!kind_of(name, &kind, &id))
+            continue;
+        if (kind == VIVI_DEV_DISK)
+            (void)json_object_set_new(disks, id, count_disk(one));
+        else if (kind == VIVI_DEV_NET)
+            (void)json_object_set_new(nets, id, count_net(one));
+    }
+    json_decref(doc);
+    return json_pack("{s:o, s:o}", "disks", disks, "nets", nets);
+}
+
+int ch_counters(void *priv, uint64_t op, viv_error *err)
+{
+    struct ch_machine *m = priv;
+    int r;
+
+    if (m->counters_op)
+        return vivi_fail(err, VIV_E_BUSY, "cloud-hypervisor: counters are being read");
+    r = ch_get(m, "vm.counters", CH_T_COUNTERS, op, err);
+    if (r == 0)
+        m->counters_op = op;
+    return r;
+}
+
+static void counters_done(struct ch_machine *m, const viv_error *err)
+{
+    uint64_t op = m->counters_op;
+    json_t *value = m->counters;
+
+    m->counters_op = 0;
+    m->counters = NULL;
+    if (op && !err)
+        ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_DONE, .op = op, .value = value});
+    else
+        ch_tell_done(m, op, err);
+    json_decref(value);
+}
+
+void ch_counters_reply(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
+{
+    viv_error why = err ? *err : (viv_error)VIV_ERROR_INIT;
+
+    if (!err) {
+        m->counters = read_counters(a);
+        if (!m->counters)
+            (void)vivi_fail_oom(&why);
+        else
+            (void)ch_get(m, "vm.info", CH_T_COUNTERS_INFO, m->counters_op, &why);
+    }
+    if (why.code)
+        counters_done(m, &why);
+}
+
+void ch_counters_info(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
+{
+    uint64_t left = err ? 0 : actual_memory(a);
+
+    if (!err)
+        (void)json_object_set_new(m->counters, "balloon_bytes",
+                                  left ? json_integer((json_int_t)left) : json_null());
+    counters_done(m, err);
+}
+
+void ch_hot_ended(struct ch_machine *m, const viv_error *why)
+{
+    for (size_t i = 0; i < CH_REMOVALS_MAX; i++)
+        if (m->removals[i].op != 0)
+            removal_done(m, &m->removals[i], why);
+    for (size_t i = 0; i < VIVI_RESIZE_COUNT_; i++)
+        if (m->resizes[i].op != 0)
+            resize_done(m, &m->resizes[i], why);
+}
+
+void ch_hot_done(struct ch_machine *m)
+{
+    for (size_t i = 0; i < VIVI_RESIZE_COUNT_; i++)
+        if (m->resizes[i].look)
+            m->host->loop->timer_stop(m->resizes[i].look);
+    json_decref(m->counters);
+}

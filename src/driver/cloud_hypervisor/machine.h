@@ -1,0 +1,152 @@
+/* One running Cloud Hypervisor, as the files of its effects share it. */
+#pragma once
+
+#include "driver/cloud_hypervisor/ch.h"
+#include "driver/cloud_hypervisor/event.h"
+#include "driver/cloud_hypervisor/http.h"
+
+#define CH_AGENTS_MAX   4
+#define CH_REMOVALS_MAX 32
+
+enum ch_tag {
+    CH_T_PING,
+    CH_T_INFO,
+    CH_T_CREATE,
+    CH_T_BOOT,
+    CH_T_QUERY,
+    CH_T_CHECK,
+    CH_T_PAUSE,
+    CH_T_RESUME,
+    CH_T_BUTTON,
+    CH_T_RESET,
+    CH_T_QUIT,
+    CH_T_ADD,
+    CH_T_REMOVE,
+    CH_T_REMOVE_INFO,
+    CH_T_RESIZE,
+    CH_T_RESIZE_INFO,
+    CH_T_COUNTERS,
+    CH_T_COUNTERS_INFO
+};
+
+enum ch_phase { CH_NOT_BEGUN, CH_OPENING, CH_RUNNING, CH_GONE };
+enum ch_cause { CH_CAUSE_NONE, CH_CAUSE_OFF, CH_CAUSE_PANIC };
+
+/* A stream to the guest's agent that is being opened. */
+struct ch_agent {
+    struct ch_machine *m;
+    uint64_t op; /* 0 = free */
+    int fd;
+    struct vivi_watch *watch;
+    char line[32];
+    size_t len;
+};
+
+/* A device that somebody wants to leave. */
+struct ch_removal {
+    uint64_t op; /* 0 = free */
+    char name[CH_ID_BYTES];
+};
+
+/* A change of one kind of size. */
+struct ch_resize {
+    struct ch_machine *m;
+    enum vivi_resize_kind kind;
+    uint64_t op, joined; /* 0 = none; joined: the one that it took over */
+    uint64_t to, total;  /* total: of a balloon, all the memory there is */
+    uint64_t seen;       /* what the guest had when looked at last */
+    char name[CH_ID_BYTES];
+    bool asked; /* the VMM has it; the guest is waited for */
+    struct vivi_timer *look;
+    uint64_t pause_ms;
+};
+
+struct ch_machine {
+    const struct vivi_driver_host *host;
+    const char *run_dir;
+    uint64_t run;
+    const json_t *requests; /* borrowed: what makes the machine */
+    struct ch_http http;
+    struct ch_version version; /* as vmm.ping says */
+    enum ch_phase phase;
+    bool adopting;       /* else starting */
+    uint64_t begin_op;   /* start or adopt, until it is done */
+    enum viv_state told; /* adoption: what vm.info said */
+    bool paused;
+    bool ending, quitting;
+    uint64_t token, drain_adopt, drain_reset; /* 0 = not under way */
+
+    /* the event stream */
+    bool booting, booted; /* a boot was begun; and succeeded */
+    enum ch_cause cause;  /* not acted on yet: seen before the machine ran for us */
+    bool held;            /* an event to be seen again stands at hold_at */
+    size_t seen, hold_at; /* of the next input: handled already; first byte of the held event */
+    uint64_t last_stamp;  /* of the last RESET told */
+    char failure[200];    /* what the VMM itself complained about, which its exit code hides */
+    bool watchdog;        /* the next reset is the watchdog's */
+    struct vivi_timer *settle;
+
+    uint64_t reset_op;
+    bool reset_answered, reset_seen;
+    struct ch_agent agents[CH_AGENTS_MAX];
+    struct ch_removal removals[CH_REMOVALS_MAX];
+    struct ch_resize resizes[VIVI_RESIZE_COUNT_];
+    uint64_t counters_op;
+    json_t *counters; /* owned; half of the answer */
+};
+
+/* ---- telling the monitor ---- */
+void ch_emit(struct ch_machine *m, struct vivi_driver_event e);
+void ch_tell_done(struct ch_machine *m, uint64_t op, const viv_error *err);
+void ch_tell_state(struct ch_machine *m, enum viv_state state);
+
+/* ---- ch_effects.c ---- */
+/* PUT verb without a body, answered by tag and op. */
+int ch_ask(struct ch_machine *m, const char *verb, enum ch_tag tag, uint64_t op, viv_error *err);
+int ch_get(struct ch_machine *m, const char *verb, enum ch_tag tag, uint64_t op, viv_error *err);
+
+/* ---- stream.c: events and complaints ---- */
+size_t ch_input(void *m, const char *name, const char *data, size_t len);
+/* The machine runs for us: act on what was seen before. */
+void ch_act_on_cause(struct ch_machine *m);
+/* It will not run again: says why, then ends the process. */
+void ch_finish(struct ch_machine *m, enum vivi_reason reason, const char *text);
+/* The reset that was asked for has been answered; DONE follows once its event was seen. */
+void ch_reset_answered(struct ch_machine *m);
+void ch_reset_drained(struct ch_machine *m);
+void ch_stream_done(struct ch_machine *m);
+
+/* What a line of the VMM's log says about an end or a reset to come. Pure. */
+enum ch_complaint { CH_COMPLAINT_NONE, CH_COMPLAINT_FAILURE, CH_COMPLAINT_WATCHDOG };
+/* ret_text: the message without time, thread and place; points into line. */
+enum ch_complaint ch_complaint(const char *line, size_t len, const char **ret_text,
+                               size_t *ret_text_len);
+
+/* ---- hot.c: changes of a running machine ---- */
+int ch_device_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err);
+int ch_device_remove(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
+                     viv_error *err);
+int ch_resize_slot(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err);
+int ch_counters(void *m, uint64_t op, viv_error *err);
+void ch_add_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                  const viv_error *err);
+void ch_remove_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                     const viv_error *err);
+void ch_remove_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                    const viv_error *err);
+void ch_resize_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                     const viv_error *err);
+void ch_resize_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                    const viv_error *err);
+void ch_counters_reply(struct ch_machine *m, const struct ch_answer *a, const viv_error *err);
+void ch_counters_info(struct ch_machine *m, const struct ch_answer *a, const viv_error *err);
+/* The event of that device; and of a reset, which makes the machine anew. */
+void ch_device_left(struct ch_machine *m, const char *name);
+void ch_hot_rebooted(struct ch_machine *m);
+/* Nothing more will be heard of what is under way. */
+void ch_hot_ended(struct ch_machine *m, const viv_error *why);
+void ch_hot_done(struct ch_machine *m);
+
+/* ---- agent.c ---- */
+int ch_agent_connect(void *m, uint64_t op, viv_error *err);
+void ch_agents_done(struct ch_machine *m);

@@ -1,0 +1,99 @@
+/*
+ * One run of Cloud Hypervisor: a short command line, and the requests that make the machine. Pure
+ * and deterministic.
+ *
+ * Streams. The VMM's own console modes lose output when a reader goes, or stop the guest when a
+ * reader stays away, so serial is its stdout: a FIFO opened without blocking, whose other end the
+ * VMM holds as well (a spare descriptor that it never looks at), so that it outlives its readers.
+ * It takes input from a terminal only: stdin is the slave of a pseudo-terminal whose master it
+ * holds too. Events go to a FIFO in the same way. The API socket is bound by us: no file to race
+ * for, and nothing to clean up.
+ */
+#include <string.h>
+
+#include "driver/cloud_hypervisor/ch.h"
+
+enum child_fd {
+    FD_STDIN,
+    FD_STDOUT,
+    FD_API = 3,
+    FD_SERIAL_RW,
+    FD_TERMINAL_RW,
+    FD_EVENTS,
+    FD_EVENTS_RW
+};
+
+static int plan_argv(struct vivi_plan *p)
+{
+    int r = vivi_plan_arg(p, "%s", p->exe);
+
+    if (r == 0)
+        r = vivi_plan_arg(p, "--api-socket");
+    if (r == 0)
+        r = vivi_plan_arg(p, "fd=%d", FD_API);
+    if (r == 0)
+        r = vivi_plan_arg(p, "--event-monitor");
+    if (r == 0)
+        r = vivi_plan_arg(p, "fd=%d", FD_EVENTS);
+    if (r == 0)
+        r = vivi_plan_arg(p, "--seccomp");
+    return r < 0 ? r : vivi_plan_arg(p, "true");
+}
+
+static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    const struct vivi_port ports[] = {
+        {.kind = VIVI_PORT_LISTEN, .name = CH_PORT_API, .child_fd = FD_API, .child_fd_rw = -1},
+        {.kind = VIVI_PORT_FIFO_OUT,
+         .name = CH_PORT_SERIAL,
+         .log = "serial.log",
+         .log_limit_bytes = in->config->serial_log_limit_bytes,
+         .child_fd = FD_STDOUT,
+         .child_fd_rw = FD_SERIAL_RW},
+        {.kind = VIVI_PORT_PTY,
+         .name = "serial.in",
+         .child_fd = FD_STDIN,
+         .child_fd_rw = FD_TERMINAL_RW},
+        {.kind = VIVI_PORT_FIFO_OUT,
+         .name = CH_PORT_EVENTS,
+         .log = "vmm-events.log",
+         .log_limit_bytes = VIVI_EVENTS_LOG_LIMIT,
+         .child_fd = FD_EVENTS,
+         .child_fd_rw = FD_EVENTS_RW,
+         .to_driver = true},
+        {.kind = VIVI_PORT_SOCKET, .name = CH_PORT_VSOCK, .child_fd = -1, .child_fd_rw = -1},
+    };
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(ports) && r == 0; i++)
+        r = vivi_plan_port(p, &ports[i]);
+    if (r == 0)
+        r = vivi_plan_stderr(p);
+    if (r == 0)
+        p->ports[p->n_ports - 1].to_driver = true; /* tells apart what exit codes do not */
+    return r;
+}
+
+static int plan_requests(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    json_t *body = ch_vm_config(in);
+
+    if (body)
+        p->requests =
+            json_pack("[{s:s, s:o}, {s:s}]", "verb", "vm.create", "body", body, "verb", "vm.boot");
+    return p->requests ? 0 : -VIV_E_NO_MEMORY;
+}
+
+int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err)
+{
+    cleanup_plan struct vivi_plan p = {0};
+
+    if (in->how != VIVI_HOW_BOOT)
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "the cloud-hypervisor driver can only boot");
+    p.exe = strdup(in->facts->probe.exe);
+    if (!p.exe || plan_argv(&p) < 0 || plan_ports(in, &p) < 0 || plan_requests(in, &p) < 0)
+        return vivi_fail_oom(err);
+    *ret = p;
+    memset(&p, 0, sizeof(p));
+    return 0;
+}
