@@ -164,6 +164,7 @@ enum vivi_event_kind {
                       the new boot begins */
     VIVI_EV_ENDING,  /* why the process is about to end (or has just ended): reason (+ text). The
                         monitor keeps the first one of a run. */
+    VIVI_EV_AGENT,   /* the guest has opened or closed its end of the agent's channel: open */
     VIVI_EV_API,     /* the VMM's API answered for the first time (timeline step api) */
     VIVI_EV_CREATED, /* the machine is made, its vCPUs do not run yet (timeline step created); start
                         only */
@@ -188,6 +189,7 @@ struct vivi_driver_event {
     int fd; /* DONE of a slot that opens something: the receiver's from now on; 0 (and −1) = none,
                as all descriptors of ours are above 2 */
     enum viv_state state;    /* STATE */
+    bool open;               /* AGENT */
     enum vivi_reason reason; /* ENDING */
     const char *text;        /* ENDING: the VMM's words; PROGRESS: what goes on; or NULL */
     uint64_t offset;         /* RESET; or VIVI_OFFSET_UNKNOWN */
@@ -236,6 +238,9 @@ struct vivi_machine_start {
 
 struct vivi_driver_effects {
     const char *name;
+    /* Each stream of agent_connect reaches the agent as a new one (a socket, vsock); else what one
+     * monitor has left half written may stand before the next one's first byte (a serial port). */
+    bool agent_fresh;
     size_t machine_size; /* bytes of private state m; the caller allocates it, zeroed */
 
     /*

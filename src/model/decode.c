@@ -14,7 +14,8 @@
 
 #define AT(type, member) offsetof(struct type, member)
 
-static const char *const ready_words[] = {"auto", "marker", "none"};
+static const char *const ready_words[] = {"auto", "marker", "agent", "none"};
+static const char *const agent_words[] = {"auto", "on", "off"};
 static const char *const restart_words[] = {"never", "on-failure", "always"};
 static const char *const net_words[] = {"nat", "tap"};
 static const char *const driver_words[] = {"auto", "cloud-hypervisor", "vz", "qemu", "fake"};
@@ -45,6 +46,7 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"nets.*.forward", VIVI_DECODE_FORWARDS, 0},
     {"serial.log", VIVI_DECODE_NOTHING, 0},
     {"serial.log_limit", VIVI_DECODE_I64, AT(vivi_config, serial_log_limit_bytes)},
+    {"agent.enabled", VIVI_DECODE_WORD, AT(vivi_config, agent), WORDS(agent_words)},
     {"ready.by", VIVI_DECODE_WORD, AT(vivi_config, ready_by), WORDS(ready_words)},
     {"ready.timeout", VIVI_DECODE_I64, AT(vivi_config, ready_timeout_ms)},
     {"stop.timeout", VIVI_DECODE_I64, AT(vivi_config, stop_timeout_ms)},

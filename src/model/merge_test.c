@@ -94,7 +94,8 @@ static void completing_says_everything_in_the_order_of_the_table(void **state)
         "\"cpus\":{\"count\":1},\"memory\":{\"size\":536870912},\"disks\":[],"
         "\"nets\":[{\"id\":\"n0\",\"type\":\"nat\",\"tap\":null,\"mac\":\"auto\",\"forward\":[]}],"
         "\"serial\":{\"log\":\"auto\",\"log_limit\":16777216},"
-        "\"ready\":{\"by\":\"auto\",\"timeout\":120000},\"stop\":{\"timeout\":60000},"
+        "\"agent\":{\"enabled\":\"auto\"},\"ready\":{\"by\":\"auto\",\"timeout\":120000},\"stop\":{"
+        "\"timeout\":60000},"
         "\"restart\":{\"policy\":\"never\",\"backoff\":1000},\"fake\":{\"script\":null}}");
 }
 

@@ -122,7 +122,7 @@ static void look_for_marker(struct vivi_monitor *m, const struct vivi_stream *se
     char ip[46];
     int r;
 
-    if (m->config.ready_by == VIVI_READY_NONE)
+    if (m->config.ready_by != VIVI_READY_AUTO && m->config.ready_by != VIVI_READY_MARKER)
         return;
     do {
         r = vivi_ready_scan(&m->ready, serial->fd, serial->size, ip, &err);
@@ -550,6 +550,7 @@ void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
         m->ending = e->reason;
         (void)snprintf(m->ending_text, sizeof(m->ending_text), "%s", e->text ? e->text : "");
         break;
+    case VIVI_EV_AGENT: break;
     case VIVI_EV_API: vivi_timeline_mark(&m->timeline, VIVI_STEP_API, vivi_mono_us()); break;
     case VIVI_EV_CREATED:
         vivi_timeline_mark(&m->timeline, VIVI_STEP_CREATED, vivi_mono_us());

@@ -5,9 +5,12 @@
  */
 #include "cases.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/proc.h"
 
@@ -221,6 +224,39 @@ static void button_may_be_ignored(struct world *w)
     world_do(w, vivi_machine_power_button);
     contract_expect_alive(w);
     EXPECT(w, w->n_ending == 0);
+}
+
+/* Whether somebody answers in the guest is not promised: only that bytes can be sent. */
+static void open_channel(struct world *w)
+{
+    viv_error err = VIV_ERROR_INIT;
+    uint64_t op = world_call(w, vivi_machine_agent_connect, &err);
+    const struct done_record *done;
+    int fd, error = 0;
+    socklen_t len = sizeof(error);
+
+    EXPECT(w, op != 0);
+    EXPECT(w, world_wait_done(w, op));
+    done = world_result(w, op);
+    fd = done->fd;
+    EXPECT(w, fd > 2 && done->times == 1);
+    EXPECT(w, (fcntl(fd, F_GETFL) & O_NONBLOCK) && (fcntl(fd, F_GETFD) & FD_CLOEXEC));
+    EXPECT(w, getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0);
+    EXPECT(w, send(fd, "", 1, MSG_NOSIGNAL) == 1);
+    (void)close(fd);
+}
+
+static void opens_the_agents_channel(struct world *w)
+{
+    start_to_marker(w);
+    open_channel(w);
+    open_channel(w);
+    expect_alive(w);
+    world_adopted(w);
+    open_channel(w);
+    expect_alive(w);
+    world_do(w, vivi_machine_quit);
+    EXPECT(w, world_wait_exit(w));
 }
 
 static void tells_a_panic(struct world *w)
@@ -531,6 +567,8 @@ const struct contract_case contract_cases[] = {
     {"a guest may ignore the power button", VIVI_CAP_POWER_BUTTON, NULL, button_may_be_ignored},
     {"a panic is told and ends the VMM", VIVI_CAP_CRASH_NOTICE, NULL, tells_a_panic},
     {"a killed VMM ends what was under way, each once", -1, NULL, killed_vmm_ends_operations},
+    {"a channel to the agent opens, also after it was closed, and after adoption", VIVI_CAP_AGENT,
+     NULL, opens_the_agents_channel},
     {"a running machine is adopted, again and again", VIVI_CAP_ADOPT, NULL, adopts_running},
     {"a paused machine is adopted paused", VIVI_CAP_ADOPT, NULL, adopts_paused},
     {"a machine that was never told to run is adopted and runs", VIVI_CAP_ADOPT, NULL,

@@ -18,6 +18,7 @@
 struct done_record {
     uint64_t op;
     int code; /* 0 = success */
+    int fd;   /* owned; −1 = none */
     unsigned times;
     char message[512];
 };

@@ -11,7 +11,7 @@
 
 /* clang-format off */
 #define FAKE_CAPS(X)                                                                               \
-    X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT) X(DELETE) X(SERIAL_FILE)           \
+    X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(AGENT) X(PAUSE) X(ADOPT) X(DELETE) X(SERIAL_FILE)           \
     X(CONSOLE) X(READY_MARKER) X(RESTART) X(CRASH_NOTICE) X(DISK_HOTPLUG) X(NET_HOTPLUG)           \
     X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON) X(DISK_RESIZE) X(COUNTERS)
 /* clang-format on */
@@ -95,6 +95,19 @@ static int plan_argv(const struct vivi_plan_input *in, struct vivi_plan *p)
     return r < 0 ? r : plan_device_list(in->config, p);
 }
 
+static int plan_agent(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    const struct vivi_port port = {
+        .kind = VIVI_PORT_LISTEN, .name = "agent", .child_fd = 4, .child_fd_rw = -1};
+    int r;
+
+    if (in->config->agent == VIVI_AGENT_OFF)
+        return 0;
+    if ((r = vivi_plan_arg(p, "--agent")) < 0 || (r = vivi_plan_arg(p, "4")) < 0)
+        return r;
+    return vivi_plan_port(p, &port);
+}
+
 static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
     const struct vivi_port ports[] = {
@@ -131,7 +144,7 @@ static int fake_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, vi
     if (in->how != VIVI_HOW_BOOT)
         return vivi_fail(err, VIV_E_UNSUPPORTED, "the fake driver can only boot");
     p.exe = strdup(in->facts->probe.exe);
-    if (!p.exe || plan_argv(in, &p) < 0 || plan_ports(in, &p) < 0)
+    if (!p.exe || plan_argv(in, &p) < 0 || plan_ports(in, &p) < 0 || plan_agent(in, &p) < 0)
         return vivi_fail_oom(err);
     *ret = p;
     memset(&p, 0, sizeof(p));

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver/agent_port.h"
 #include "driver/hot.h"
 #include "driver/lines.h"
 
@@ -57,6 +58,8 @@ struct target {
 
 struct fake_machine {
     const struct vivi_driver_host *host;
+    const char *run_dir;
+    struct vivi_agent_port agent;
     uint64_t run;
     struct vivi_lines lines;
     bool greeted, begun, gone, ending, quitting;
@@ -480,6 +483,7 @@ static int begin(void *priv, const struct vivi_machine_start *s, enum call c, ui
     int r;
 
     m->host = s->host;
+    m->run_dir = s->run_dir;
     m->run = s->run;
     m->begun = true;
     m->gone = true;
@@ -510,6 +514,11 @@ static void on_event(struct fake_machine *m, const char *line)
     if (m->gone) {
         if (strncmp(line, "end ", 4) == 0)
             tell_ending(m, line + 4);
+        return;
+    }
+    if (strncmp(line, "agent ", 6) == 0) {
+        emit(m, (struct vivi_driver_event){.kind = VIVI_EV_AGENT,
+                                           .open = strcmp(line + 6, "open") == 0});
         return;
     }
     /* Before the greeting nothing needs asking: start and adopt do. */
@@ -628,10 +637,22 @@ static int fake_counters(void *m, uint64_t op, viv_error *err)
     return call(m, CALL_COUNTERS, op, err);
 }
 
+static int fake_agent_connect(void *priv, uint64_t op, viv_error *err)
+{
+    struct fake_machine *m = priv;
+
+    return vivi_agent_port_open(
+        &m->agent,
+        &(struct vivi_agent_ask){
+            .host = m->host, .run_dir = m->run_dir, .name = "agent", .run = m->run, .op = op},
+        err);
+}
+
 static void fake_done(void *priv)
 {
     struct fake_machine *m = priv;
 
+    vivi_agent_port_done(&m->agent);
     vivi_lines_close(&m->lines);
     memset(m, 0, sizeof(*m));
 }
@@ -656,5 +677,6 @@ const struct vivi_driver_effects vivi_effects_fake = {
                     VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON) | VIVI_RESIZE_BIT(VIVI_RESIZE_DISK),
     .resize = fake_resize,
     .counters = fake_counters,
+    .agent_connect = fake_agent_connect,
     .done = fake_done,
 };

@@ -15,8 +15,8 @@
  *     <id> ok <state>                     new running paused resetting "ended <reason> [text]"
  *     <id> error <text>
  * Events, one line each: "removed KIND ID", "kept KIND ID [text]", "resizing WHAT DONE TOTAL",
- * "resized WHAT N", "reset" (stopped at the gate until "continue"), "end <reason> [text]"
- * (stands still until "quit").
+ * "resized WHAT N", "agent open", "agent closed", "reset" (stopped at the gate until "continue"),
+ * "end <reason> [text]" (stands still until "quit").
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -287,7 +287,7 @@ static void input_readable(struct program *p)
 
 /* ---- the loop ---- */
 
-enum { P_CONTROL, P_INPUT, P_SERIAL, P_EVENTS, P_COUNT };
+enum { P_CONTROL, P_INPUT, P_SERIAL, P_EVENTS, P_AGENT, P_COUNT };
 
 static int timeout_of(uint64_t us)
 {
@@ -307,6 +307,8 @@ static void fill_polls(const struct program *p, struct pollfd fds[P_COUNT])
 {
     const struct fake_vmm *v = &p->vmm;
     int control = p->control_fd >= 0 ? p->control_fd : p->listen_fd;
+    short wanted;
+    int agent = fake_agent_poll(&v->agent, &wanted);
 
     fds[P_CONTROL] = (struct pollfd){.fd = v->api_hung ? -1 : control, .events = POLLIN};
     fds[P_INPUT] = (struct pollfd){.fd = p->input_fd, .events = POLLIN};
@@ -314,6 +316,10 @@ static void fill_polls(const struct program *p, struct pollfd fds[P_COUNT])
         (struct pollfd){.fd = v->serial.pending.len > 0 ? v->serial.fd : -1, .events = POLLOUT};
     fds[P_EVENTS] =
         (struct pollfd){.fd = v->events.pending.len > 0 ? v->events.fd : -1, .events = POLLOUT};
+    /* The connection is the VMM's, what comes over it the guest's, who may stand still. */
+    fds[P_AGENT] = (struct pollfd){
+        .fd = v->agent.fd < 0 || v->state == FAKE_RUNNING || !v->agent.alive ? agent : -1,
+        .events = wanted};
 }
 
 static void handle_polls(struct program *p, const struct pollfd fds[P_COUNT])
@@ -324,6 +330,8 @@ static void handle_polls(struct program *p, const struct pollfd fds[P_COUNT])
         fake_out_flush(&p->vmm.events);
     if (fds[P_INPUT].revents)
         input_readable(p);
+    if (fds[P_AGENT].revents)
+        fake_agent_handle(&p->vmm.agent, fds[P_AGENT].revents);
     if (fds[P_CONTROL].revents && fds[P_CONTROL].fd == p->control_fd)
         control_readable(p);
     else if (fds[P_CONTROL].revents)
@@ -335,12 +343,14 @@ static int loop(struct program *p)
     struct pollfd fds[P_COUNT];
 
     for (;;) {
-        uint64_t a = do_delayed(p), b = fake_guest_play(&p->vmm), c = fake_hot_play(&p->vmm);
+        uint64_t a = do_delayed(p);
+        uint64_t d = p->vmm.state == FAKE_RUNNING ? fake_agent_play(&p->vmm.agent) : NEVER;
+        uint64_t b = fake_guest_play(&p->vmm), c = fake_hot_play(&p->vmm);
 
         if (p->vmm.quit)
             return p->vmm.exit_code;
         fill_polls(p, fds);
-        if (poll(fds, P_COUNT, timeout_of(least(a, b, c))) >= 0)
+        if (poll(fds, P_COUNT, timeout_of(least(least(a, b, c), d, NEVER))) >= 0)
             handle_polls(p, fds);
         else if (errno != EINTR)
             return 1;
@@ -350,7 +360,7 @@ static int loop(struct program *p)
 /* ---- start ---- */
 
 struct options {
-    const char *control, *serial, *events, *nonce, *script, *name, *devices;
+    const char *control, *serial, *events, *nonce, *script, *name, *devices, *agent;
 };
 
 static int parse_options(int argc, char **argv, struct options *o)
@@ -359,7 +369,7 @@ static int parse_options(int argc, char **argv, struct options *o)
         const char *name, **value;
     } table[] = {{"--control", &o->control}, {"--serial", &o->serial}, {"--events", &o->events},
                  {"--nonce", &o->nonce},     {"--script", &o->script}, {"--name", &o->name},
-                 {"--devices", &o->devices}};
+                 {"--devices", &o->devices}, {"--agent", &o->agent}};
 
     for (int i = 1; i < argc; i++) {
         size_t k = 0;
@@ -409,13 +419,15 @@ static int run(const struct options *o, const struct fake_script *script)
     vivi_buf_init(&v->serial.pending, FAKE_SERIAL_PENDING_BYTES);
     vivi_buf_init(&v->events.pending, FAKE_EVENTS_PENDING_BYTES);
     vivi_buf_init(&p.in, FAKE_CONTROL_BYTES);
+    fake_agent_init(&v->agent, o->agent ? (int)strtol(o->agent, NULL, 10) : -1);
     p.listen_fd = (int)strtol(o->control, NULL, 10);
     p.input_fd = open_fifo(o->serial, ".in");
     v->serial.fd = open_fifo(o->serial, ".out");
     v->events.fd = open_fifo(o->events, ".out");
     if (p.input_fd < 0 || v->serial.fd < 0 || v->events.fd < 0)
         return 1;
-    if (vivi_fd_nonblock(p.listen_fd, true, NULL) < 0) {
+    if (vivi_fd_nonblock(p.listen_fd, true, NULL) < 0 ||
+        (v->agent.listen_fd >= 0 && vivi_fd_nonblock(v->agent.listen_fd, true, NULL) < 0)) {
         (void)fprintf(stderr, "viv-fake: descriptor %s is no socket\n", o->control);
         return 1;
     }
@@ -430,7 +442,7 @@ int main(int argc, char **argv)
 
     if (parse_options(argc, argv, &o) < 0) {
         (void)fputs("usage: viv-fake --control FD --serial PATH --events PATH [--nonce HEX] "
-                    "[--script TEXT] [--name NAME] [--devices KIND:ID,…]\n",
+                    "[--script TEXT] [--name NAME] [--devices KIND:ID,…] [--agent FD]\n",
                     stderr);
         return 2;
     }

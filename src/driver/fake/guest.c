@@ -65,6 +65,25 @@ static void print(struct fake_vmm *v, const void *data, size_t len)
     (void)fake_out_write(&v->serial, data, len);
 }
 
+/* ---- the agent in the guest ---- */
+
+static void start_agent(struct fake_vmm *v)
+{
+    if (v->agent.alive || v->agent.listen_fd < 0)
+        return;
+    v->agent.deaf = v->script->agent_deaf;
+    fake_agent_start(&v->agent);
+    tell(v, "agent open\n");
+}
+
+static void stop_agent(struct fake_vmm *v)
+{
+    if (!v->agent.alive)
+        return;
+    fake_agent_stop(&v->agent);
+    tell(v, "agent closed\n");
+}
+
 /* ---- the guest's clock ---- */
 
 uint64_t fake_guest_now_us(const struct fake_vmm *v)
@@ -115,6 +134,7 @@ void fake_guest_boot(struct fake_vmm *v)
 
 void fake_guest_reset(struct fake_vmm *v)
 {
+    stop_agent(v);
     freeze(v, FAKE_RESETTING);
     tell(v, "reset\n");
 }
@@ -123,6 +143,7 @@ static void end(struct fake_vmm *v, const char *reason, const char *text)
 {
     char line[sizeof(v->end) + 8];
 
+    stop_agent(v);
     freeze(v, FAKE_ENDED);
     (void)snprintf(v->end, sizeof(v->end), "%s%s%.250s", reason, text ? " " : "", text ? text : "");
     for (char *p = v->end; *p; p++)
@@ -159,16 +180,21 @@ void fake_guest_input(struct fake_vmm *v, const char *data, size_t len)
 
 /* ---- beats ---- */
 
-static void write_marker(struct fake_vmm *v, const struct fake_beat *b, char *ret, size_t size)
+static const char *nonce_of(const struct fake_vmm *v, const struct fake_beat *b)
 {
     const char *nonce = b->nonce ? b->nonce : "good";
 
     if (strcmp(nonce, "good") == 0)
-        nonce = v->nonce;
-    else if (strcmp(nonce, "wrong") == 0)
-        nonce = "ffffffffffffffff";
-    else if (strcmp(nonce, "none") == 0)
-        nonce = "";
+        return v->nonce;
+    if (strcmp(nonce, "wrong") == 0)
+        return "ffffffffffffffff";
+    return strcmp(nonce, "none") == 0 ? "" : nonce;
+}
+
+static void write_marker(struct fake_vmm *v, const struct fake_beat *b, char *ret, size_t size)
+{
+    const char *nonce = nonce_of(v, b);
+
     (void)snprintf(ret, size, "%.512sVMRS_READY %.64s%s%.64s\r\n", b->text ? b->text : "",
                    b->ip ? b->ip : FAKE_IP, *nonce ? " " : "", nonce);
 }
@@ -266,6 +292,12 @@ static void play_beat(struct fake_vmm *v, size_t i)
         fake_guest_reset(v);
         return;
     case FAKE_EVENT: (void)fake_out_write(&v->events, b->text, b->text_len); break;
+    case FAKE_AGENT: start_agent(v); break;
+    case FAKE_AGENT_READY:
+        start_agent(v);
+        fake_agent_say_ready(&v->agent, b->ip ? b->ip : FAKE_IP, nonce_of(v, b));
+        break;
+    case FAKE_AGENT_GONE: stop_agent(v); break;
     case FAKE_HANG_API: v->api_hung = true; break;
     case FAKE_CRASH: (void)raise(b->number); break;
     case FAKE_EXIT:
@@ -307,8 +339,20 @@ static size_t first_due(const struct fake_vmm *v, uint64_t *ret_due_us)
     return first;
 }
 
+/* What the agent was asked to do to its guest, once its answer is out. */
+static void obey_agent(struct fake_vmm *v)
+{
+    if (v->state != FAKE_RUNNING || v->agent.out.len > 0)
+        return;
+    if (v->agent.power_off)
+        end(v, "guest-poweroff", NULL);
+    else if (v->agent.reboot)
+        fake_guest_reset(v);
+}
+
 uint64_t fake_guest_play(struct fake_vmm *v)
 {
+    obey_agent(v);
     for (int i = 0; i < STEPS_PER_PLAY && !v->quit; i++) {
         uint64_t due, now;
         size_t first;

@@ -43,6 +43,7 @@ static const struct {
 enum kind { BEAT, RULE, SWITCH };
 
 enum switch_id {
+    SW_AGENT_DEAF,
     SW_NO_READY,
     SW_NO_BANNER,
     SW_IGNORE_BUTTON,
@@ -79,10 +80,14 @@ static const struct statement statements[] = {
     {"crash", BEAT, FAKE_CRASH, WHEN | K_SIGNAL, 0},
     {"event", BEAT, FAKE_EVENT, WHEN | K_TEXT, K_TEXT},
     {"complain", BEAT, FAKE_COMPLAIN, WHEN | K_N | K_SIZE | K_TEXT, 0},
+    {"agent", BEAT, FAKE_AGENT, WHEN, 0},
+    {"agent-ready", BEAT, FAKE_AGENT_READY, WHEN | K_IP | K_NONCE, 0},
+    {"agent-gone", BEAT, FAKE_AGENT_GONE, WHEN, 0},
     {"hang-api", BEAT, FAKE_HANG_API, WHEN, 0},
     {"slow", RULE, FAKE_SLOW, K_VERB | K_BY, K_VERB | K_BY},
     {"fail", RULE, FAKE_FAIL, K_VERB | K_TEXT, K_VERB},
     {"hang", RULE, FAKE_HANG, K_VERB, K_VERB},
+    {"agent-deaf", SWITCH, SW_AGENT_DEAF, 0, 0},
     {"no-ready", SWITCH, SW_NO_READY, 0, 0},
     {"no-banner", SWITCH, SW_NO_BANNER, 0, 0},
     {"ignore-button", SWITCH, SW_IGNORE_BUTTON, 0, 0},
@@ -365,6 +370,7 @@ static void beat_done(struct fake_beat *b)
 static void set_switch(struct fake_script *s, int id, struct values *v)
 {
     switch ((enum switch_id)id) {
+    case SW_AGENT_DEAF: s->agent_deaf = true; break;
     case SW_NO_READY: s->no_ready = true; break;
     case SW_NO_BANNER: s->no_banner = true; break;
     case SW_IGNORE_BUTTON: s->ignore_button = true; break;

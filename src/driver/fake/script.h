@@ -29,6 +29,9 @@ enum fake_act {
     FAKE_EXIT,
     FAKE_CRASH,
     FAKE_EVENT,
+    FAKE_AGENT,
+    FAKE_AGENT_READY,
+    FAKE_AGENT_GONE,
     FAKE_COMPLAIN,
     FAKE_HANG_API
 };
@@ -79,7 +82,7 @@ struct fake_script {
     size_t n_beats;
     struct fake_rule rules[FAKE_MAX_RULES];
     size_t n_rules;
-    bool no_ready, no_banner, ignore_button, ignore_term, stamp, echo, keys, refuse;
+    bool agent_deaf, no_ready, no_banner, ignore_button, ignore_term, stamp, echo, keys, refuse;
     uint64_t button_after_us;
     uint64_t unplug_after_us, settle_after_us; /* what the guest needs for removals and sizes */
     uint64_t busy_times;                       /* so many removals pass it by */

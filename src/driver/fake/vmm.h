@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "driver/fake/fake_agent.h"
 #include "driver/fake/script.h"
 
 #define FAKE_SERIAL_PENDING_BYTES (1u << 20)
@@ -71,6 +72,7 @@ struct fake_vmm {
     char end[300];            /* ENDED: "guest-poweroff" or "guest-panic <text>" */
     struct fake_beat_state beats[FAKE_MAX_BEATS];
     struct fake_out serial, events;
+    struct fake_agent agent;
     bool button_ignored; /* by script or by key */
     bool api_hung, quit;
     int exit_code;

@@ -16,16 +16,19 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/agent_wire.h"
 #include "base/buf.h"
 #include "driver/qemu/qemu.h"
 
 #define OPTION_MAX_BYTES 65536
 #define SLOT_RNG         0x01
 #define SLOT_PVPANIC     0x02
+#define SLOT_AGENT       0x03
 #define SLOT_DISKS       0x04           /* … 0x13 */
 #define SLOT_NETS        0x14           /* … 0x1b */
 #define TCG_CPU          "max,la57=off" /* a fifth level of page tables only costs emulated walks */
 #define CONTROL_FD       3
+#define AGENT_FD         4
 
 static int pair(struct vivi_plan *p, const char *option, const char *value)
 {
@@ -211,6 +214,29 @@ static int plan_streams(const struct vivi_plan_input *in, struct vivi_plan *p)
     return pair(p, "-mon", "chardev=control,mode=control");
 }
 
+/* Port 0 of a virtio-serial device is kept for consoles. */
+static int plan_agent(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    const struct vivi_port port = {.kind = VIVI_PORT_LISTEN,
+                                   .name = QEMU_AGENT_SOCKET,
+                                   .child_fd = AGENT_FD,
+                                   .child_fd_rw = -1};
+    int r;
+
+    if (in->config->agent == VIVI_AGENT_OFF)
+        return 0;
+    if ((r = pairf(p, "-device",
+                   "virtio-serial-pci,id=agent-bus,bus=pcie.0,addr=0x%x,disable-legacy=on,"
+                   "max_ports=2",
+                   SLOT_AGENT)) < 0 ||
+        (r = pairf(p, "-chardev", "socket,id=agent,fd=%d,server=on,wait=off", AGENT_FD)) < 0 ||
+        (r = pair(p, "-device",
+                  "virtserialport,id=agent-port,bus=agent-bus.0,nr=1,chardev=agent,"
+                  "name=" VIVI_AW_PORT_NAME)) < 0)
+        return r;
+    return vivi_plan_port(p, &port);
+}
+
 static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
     const struct vivi_port ports[] = {
@@ -249,7 +275,8 @@ int qemu_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error
         return vivi_fail(err, VIV_E_UNSUPPORTED, "the qemu driver can only boot");
     p.exe = strdup(in->facts->probe.exe);
     if (!p.exe || plan_process(in, &p) < 0 || plan_machine(in, &p) < 0 || plan_boot(in, &p) < 0 ||
-        plan_devices(in, &p) < 0 || plan_streams(in, &p) < 0 || plan_ports(in, &p) < 0)
+        plan_devices(in, &p) < 0 || plan_streams(in, &p) < 0 || plan_ports(in, &p) < 0 ||
+        plan_agent(in, &p) < 0)
         return vivi_fail_oom(err);
     *ret = p;
     memset(&p, 0, sizeof(p));

@@ -12,6 +12,8 @@ extern const struct vivi_driver_effects vivi_effects_qemu;
 #define QEMU_DEFAULT_CMDLINE "console=ttyS0"
 #define QEMU_SANDBOX         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
+#define QEMU_AGENT_SOCKET "agent"
+
 int qemu_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
                viv_error *err);
 int qemu_check(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret);

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "driver/agent_port.h"
 #include "driver/qemu/qemu.h"
 #include "driver/qemu/qmp.h"
 
@@ -81,6 +82,7 @@ struct qemu_machine {
     struct deferred deferred[MAX_DEFERRED];
     bool boot_known;
     uint64_t boot_offset; /* of the last RESET told */
+    struct vivi_agent_port agent;
 };
 
 /* ---- telling the monitor ---- */
@@ -469,10 +471,21 @@ static void on_ready(void *arg)
         begin_done(m, &why);
 }
 
+/* The guest has opened or closed a port of its virtio-serial device: there is one. */
+static void port_changed(struct qemu_machine *m, const json_t *data)
+{
+    emit(m, (struct vivi_driver_event){.kind = VIVI_EV_AGENT,
+                                       .open = json_is_true(json_object_get(data, "open"))});
+}
+
+/* What only matters while somebody listens is taken from the control connection, not from the log.
+ */
 static void on_control_event(void *arg, const struct qmp_message *msg)
 {
     struct qemu_machine *m = arg;
 
+    if (strcmp(msg->event, "VSERPORT_CHANGE") == 0)
+        port_changed(m, msg->body);
     if (m->gate == GATE_RESETS && strcmp(msg->event, "RESET") == 0)
         gate_was_reset(m);
 }
@@ -703,10 +716,24 @@ static int qemu_reset(void *priv, uint64_t op, viv_error *err)
     return send_op(m, "system_reset", NULL, T_RESET, op, err);
 }
 
+static int qemu_agent_connect(void *priv, uint64_t op, viv_error *err)
+{
+    struct qemu_machine *m = priv;
+
+    return vivi_agent_port_open(&m->agent,
+                                &(struct vivi_agent_ask){.host = m->host,
+                                                         .run_dir = m->run_dir,
+                                                         .name = QEMU_AGENT_SOCKET,
+                                                         .run = m->run,
+                                                         .op = op},
+                                err);
+}
+
 static void qemu_done(void *priv)
 {
     struct qemu_machine *m = priv;
 
+    vivi_agent_port_done(&m->agent);
     qmp_close(&m->qmp);
     memset(m, 0, sizeof(*m));
 }
@@ -724,5 +751,6 @@ const struct vivi_driver_effects vivi_effects_qemu = {
     .pause = qemu_pause,
     .resume = qemu_resume,
     .reset = qemu_reset,
+    .agent_connect = qemu_agent_connect,
     .done = qemu_done,
 };
