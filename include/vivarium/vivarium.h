@@ -239,6 +239,46 @@ VIV_API int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec *
 VIV_API int viv_vm_autostart(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                              viv_error *err);
 
+/* ---- inside the guest -------------------------------------------------------------------- */
+
+/*
+ * Runs a program in the guest, by viv-agent. argv: program and arguments, ended by NULL; NULL or
+ * empty: the user's login shell. The program is sought in the guest's PATH.
+ *
+ * Options: stdin_fd, stdout_fd, stderr_fd, descriptors of the caller (duplicated; none: /dev/null,
+ * and output is dropped); env, "KEY=VALUE", as often as it is set; cwd; user, a name or uid[:gid];
+ * tty, then all output comes on stdout_fd; rows, cols of the terminal; timeout_ms for all of it
+ * (none); connect_ms, how long to wait for an agent (10000).
+ *
+ * The streams are moved by viv_dispatch (or the blocking call): viv_fd is readable when there is
+ * something to do. Descriptors may block; pipes are written in pieces that do not. At most 64 KiB
+ * of each direction wait in between, so a reader that stops holds the program up.
+ *
+ * Result: {"exit": 0…255 or null, "signal": N or null, "text": …}; exit 127: no such program, 126:
+ * it cannot be run, both with the guest's words in text.
+ *
+ * Errors: NOT_FOUND no agent answers; UNSUPPORTED this VM has no channel, or its agent is too old;
+ * WRONG_STATE it does not run, or is paused; TIMEOUT; IO the guest rebooted, the VM ended, the
+ * agent or the monitor ended in the middle (message says which), the output has no reader (EPIPE).
+ * Whatever ends the operation, viv_op_cancel and viv_op_free too, kills what still runs in the
+ * guest.
+ */
+VIV_API int viv_vm_exec(viv_vm *m, const char *const *argv, const viv_opts *o, viv_op **ret_op,
+                        viv_rec **ret_result, viv_error *err);
+/* To the program's process group. sig: the number on Linux. WRONG_STATE: it has not begun, or has
+ * ended; INVALID. */
+VIV_API int viv_exec_signal(viv_op *op, int sig, viv_error *err);
+/* The terminal has another size. Errors as above. */
+VIV_API int viv_exec_resize(viv_op *op, int rows, int cols, viv_error *err);
+/*
+ * What the guest says of itself: {os, hostname, addresses, uptime_ms, cpus, …} as its agent knows
+ * it. Options: timeout_ms, connect_ms. Errors as viv_vm_exec.
+ */
+VIV_API int viv_vm_guest_info(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                              viv_error *err);
+
+/* ---- console and logs -------------------------------------------------------------------- */
+
 #define VIV_CONSOLE_STEAL    1u /* take the writer's place */
 #define VIV_CONSOLE_READONLY 2u
 /*

@@ -138,6 +138,23 @@ static const struct vivi_flag flags_console[] = {
     END,
 };
 
+static const struct vivi_flag flags_guest[] = {
+    {"--env", 'e', VIVI_V_TEXT, "KEY=VALUE", NULL, NULL,
+     "set in the program's environment; may be repeated"},
+    {"--workdir", 'w', VIVI_V_TEXT, "DIR", NULL, "the user's home", "where it runs, in the guest"},
+    {"--user", 'u', VIVI_V_TEXT, "USER", NULL, "root", "as whom: a name, or UID[:GID]"},
+    END,
+};
+
+static const struct vivi_flag flags_exec[] = {
+    {"--interactive", 'i', VIVI_V_NONE, NULL, NULL, NULL, "pass on standard input"},
+    {"--tty", 't', VIVI_V_NONE, NULL, NULL, NULL,
+     "give it a terminal, whose keys, size and output are this one's"},
+    {"--timeout", 0, VIVI_V_DURATION, "TIME", NULL, "none", "end it after this time (exit 125)"},
+    {"--connect-timeout", 0, VIVI_V_DURATION, "TIME", NULL, "10s", "how long to wait for an agent"},
+    END,
+};
+
 static const struct vivi_flag flags_events[] = {
     {"--since", 0, VIVI_V_NUMBER, "SEQ", NULL, "from now on",
      "every event after this number that is still kept; 0 is all"},
@@ -228,6 +245,19 @@ const struct vivi_command vivi_commands[] = {
      NULL, ONLY(flags_logs), vivi_cmd_logs, false},
     {"console", NULL, "Guest", "type at the guest's console; Ctrl-] leaves", "[FLAGS] VM",
      "viv-logs", VIVI_TARGETS_ONE, NULL, ONLY(flags_console), vivi_cmd_console, false},
+    {"exec",
+     NULL,
+     "Guest",
+     "run a program in the guest",
+     "[FLAGS] VM -- COMMAND…",
+     "viv-exec",
+     VIVI_TARGETS_ONE,
+     NULL,
+     {.sets = {flags_exec, flags_guest, vivi_flags_global}},
+     vivi_cmd_exec,
+     false},
+    {"shell", NULL, "Guest", "a login shell in the guest", "[FLAGS] VM", "viv-exec",
+     VIVI_TARGETS_ONE, NULL, ONLY(flags_guest), vivi_cmd_shell, false},
     {"config",
      NULL,
      "Tool",

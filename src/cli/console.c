@@ -190,7 +190,7 @@ static int attend(struct console *k)
     k->tty = isatty(STDIN_FILENO);
     banner(k);
     if (k->tty)
-        (void)vivi_tty_raw();
+        (void)vivi_tty_raw(false);
     while (!k->leaving && r >= 0)
         r = turn(k, signal_fd, &err);
     if (k->leaving && k->queue.len)

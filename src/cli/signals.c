@@ -51,6 +51,17 @@ int vivi_signals_catch(int *ret_fd, viv_error *err)
     return 0;
 }
 
+int vivi_signals_also(int sig, viv_error *err)
+{
+    struct sigaction act;
+
+    memset(&act, 0, sizeof(act));
+    act.sa_handler = on_signal;
+    if (sigaction(sig, &act, NULL) < 0)
+        return vivi_fail_errno(err, errno, "cannot catch signal %d", sig);
+    return 0;
+}
+
 int vivi_signals_next(void)
 {
     unsigned char byte;

@@ -42,6 +42,7 @@ struct viv_vm {
 };
 
 struct vivi_row;
+struct vivi_job;
 
 struct viv_rec {
     json_t *doc;          /* owned; NULL: still a row */
@@ -138,10 +139,13 @@ int vivi_helper_path(const char *name, char *ret, size_t size, viv_error *err);
 
 /* ---- opts.c ---- */
 
-enum vivi_opt_type { VIVI_OPT_STR, VIVI_OPT_I64, VIVI_OPT_BOOL };
+/* LIST: set_str adds one more. */
+enum vivi_opt_type { VIVI_OPT_STR, VIVI_OPT_I64, VIVI_OPT_BOOL, VIVI_OPT_LIST };
 const char *vivi_opt_str(const viv_opts *o, const char *key, const char *def);
 int64_t vivi_opt_i64(const viv_opts *o, const char *key, int64_t def);
 bool vivi_opt_bool(const viv_opts *o, const char *key, bool def);
+size_t vivi_opt_list_len(const viv_opts *o, const char *key);
+const char *vivi_opt_list_at(const viv_opts *o, const char *key, size_t i); /* borrowed */
 /* INVALID when o has a key that is not in allowed ("wait timeout_ms"). */
 int vivi_opts_only(const viv_opts *o, const char *verb, const char *allowed, viv_error *err);
 
@@ -158,13 +162,14 @@ enum vivi_phase {
 /* What makes one verb different from another, for the machinery. */
 struct vivi_request_of {
     const char *verb;
-    json_t *args;        /* consumed also on failure */
-    uint64_t timeout_us; /* until TIMEOUT, from now; VIVI_NEVER: none */
-    char late[160];      /* TIMEOUT's text */
-    bool changes;        /* repairs the root first, and the record if need be */
-    bool force;          /* kill: past whoever does not answer */
-    bool gone_is_done;   /* remove: the VM vanished after we asked, so it worked */
-    int send_fd;         /* goes with the request; −1: none; borrowed (duplicated) */
+    json_t *args;         /* consumed also on failure */
+    uint64_t timeout_us;  /* until TIMEOUT, from now; VIVI_NEVER: none */
+    char late[160];       /* TIMEOUT's text */
+    bool changes;         /* repairs the root first, and the record if need be */
+    bool force;           /* kill: past whoever does not answer */
+    bool gone_is_done;    /* remove: the VM vanished after we asked, so it worked */
+    struct vivi_job *job; /* consumed also on failure: goes on with the answer's descriptor; NULL */
+    int send_fd;          /* goes with the request; −1: none; borrowed (duplicated) */
 };
 
 struct viv_op {
@@ -172,7 +177,8 @@ struct viv_op {
     viv *v;
     char name[64], uuid[VIVI_UUID_SIZE], id[VIVI_UUID_SIZE];
     struct vivi_request_of what;
-    int own_fd; /* our duplicate of send_fd */
+    int own_fd;           /* our duplicate of send_fd */
+    struct vivi_job *job; /* owned: what follows the monitor's answer; job.h */
     enum vivi_phase phase;
     bool asked;    /* the request was sent at least once */
     bool detached; /* freed by its owner: ends once the request is out */

@@ -10,7 +10,7 @@
  * Waiting for a lock or a listener has no event to wait for, so there is a pause that doubles; it
  * runs only while somebody waits for an answer.
  */
-#include "manager/manager.h"
+#include "manager/job.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +49,7 @@ static void disconnect(struct viv_op *op)
 void vivi_op_destroy(struct viv_op *op)
 {
     disconnect(op);
+    vivi_job_free(op->job);
     unlink_op(op);
     vivi_close(&op->own_fd);
     vivi_close(&op->result_fd);
@@ -65,6 +66,8 @@ void vivi_op_end(struct viv_op *op, const viv_error *err)
     if (op->phase == VIVI_PH_DONE)
         return;
     disconnect(op);
+    if (op->job)
+        vivi_job_close(op->job);
     vivi_close(&op->own_fd);
     op->phase = VIVI_PH_DONE;
     op->deadline_us = op->retry_us = op->force_us = VIVI_NEVER;
@@ -94,6 +97,8 @@ void vivi_op_orphan(struct viv_op *op)
 {
     viv_error err = VIV_ERROR_INIT;
 
+    if (op->job) /* while its poll set is still named */
+        vivi_job_close(op->job);
     op->v = NULL;
     if (op->detached) {
         vivi_op_destroy(op);
@@ -204,6 +209,12 @@ void vivi_op_replied(struct viv_op *op, json_t *result_consume, int fd_consume)
         vivi_op_end(op, &err);
         return;
     }
+    if (op->job && !op->job->result) { /* this was only the channel */
+        json_decref(result_consume);
+        vivi_conn_close(op);
+        vivi_job_begin(op->job, fd_consume);
+        return;
+    }
     op->result = result_consume;
     op->result_fd = fd_consume;
     vivi_op_end(op, NULL);
@@ -243,11 +254,15 @@ static int make(const viv_vm *m, const struct vivi_request_of *what, viv_op **re
 
     if (!op) {
         json_decref(what->args);
+        vivi_job_free(what->job);
         return vivi_fail_oom(err);
     }
     memcpy(op->name, m->name, sizeof(op->name));
     memcpy(op->uuid, m->uuid, sizeof(op->uuid));
     op->what = *what;
+    op->job = what->job;
+    if (op->job)
+        op->job->op = op;
     op->own_fd = op->fd = op->status_fd = op->result_fd = -1;
     op->deadline_us = op->retry_us = op->force_us = VIVI_NEVER;
     op->begun_us = vivi_mono_us();
@@ -345,7 +360,8 @@ int viv_op_cancel(viv_op *op, viv_error *err)
     viv_error why = VIV_ERROR_INIT;
 
     (void)err;
-    (void)vivi_fail(&why, VIV_E_CANCELLED, "no longer waited for; it goes on");
+    (void)vivi_fail(&why, VIV_E_CANCELLED, "no longer waited for; it %s",
+                    op->job ? "was ended" : "goes on");
     vivi_op_end(op, &why);
     return 0;
 }
@@ -355,7 +371,8 @@ void viv_op_free(viv_op *op)
     if (!op)
         return;
     /* A request that is not out yet still has to go out; the rest is the monitor's. */
-    if (op->phase == VIVI_PH_DONE || !op->v || (op->phase == VIVI_PH_REPLY && op->out.len == 0)) {
+    if (op->phase == VIVI_PH_DONE || !op->v || op->job ||
+        (op->phase == VIVI_PH_REPLY && op->out.len == 0)) {
         vivi_op_destroy(op);
         return;
     }

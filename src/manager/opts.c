@@ -19,6 +19,16 @@ static const struct {
     {"hard", VIVI_OPT_BOOL},
     {"for_now", VIVI_OPT_BOOL},
     {"unless_stopped", VIVI_OPT_BOOL},
+    {"stdin_fd", VIVI_OPT_I64},
+    {"stdout_fd", VIVI_OPT_I64},
+    {"stderr_fd", VIVI_OPT_I64},
+    {"rows", VIVI_OPT_I64},
+    {"cols", VIVI_OPT_I64},
+    {"connect_ms", VIVI_OPT_I64},
+    {"env", VIVI_OPT_LIST},
+    {"cwd", VIVI_OPT_STR},
+    {"user", VIVI_OPT_STR},
+    {"tty", VIVI_OPT_BOOL},
     {"on", VIVI_OPT_BOOL},
     {"program", VIVI_OPT_STR},
     {"unit_dir", VIVI_OPT_STR},
@@ -65,14 +75,30 @@ static int unknown(const char *key, viv_error *err)
     return r;
 }
 
+static int add(viv_opts *o, const char *key, json_t *value_consume, viv_error *err)
+{
+    json_t *list = json_object_get(o->values, key);
+
+    if (!list) {
+        list = json_array();
+        if (!list || json_object_set_new(o->values, key, list) < 0) {
+            json_decref(value_consume);
+            return vivi_fail_oom(err);
+        }
+    }
+    return json_array_append_new(list, value_consume) < 0 ? vivi_fail_oom(err) : 0;
+}
+
 static int set(viv_opts *o, const char *key, enum vivi_opt_type type, json_t *value_consume,
                viv_error *err)
 {
-    static const char *const words[] = {"text", "a number", "true or false"};
+    static const char *const words[] = {"text", "a number", "true or false", "text"};
 
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         if (strcmp(table[i].key, key) != 0)
             continue;
+        if (table[i].type == VIVI_OPT_LIST && type == VIVI_OPT_STR)
+            return add(o, key, value_consume, err);
         if (table[i].type != type) {
             json_decref(value_consume);
             return vivi_fail_field(err, VIV_E_INVALID, key, "is %s", words[table[i].type]);
@@ -117,6 +143,16 @@ bool vivi_opt_bool(const viv_opts *o, const char *key, bool def)
     const json_t *j = o ? json_object_get(o->values, key) : NULL;
 
     return j ? json_is_true(j) : def;
+}
+
+size_t vivi_opt_list_len(const viv_opts *o, const char *key)
+{
+    return o ? json_array_size(json_object_get(o->values, key)) : 0;
+}
+
+const char *vivi_opt_list_at(const viv_opts *o, const char *key, size_t i)
+{
+    return json_string_value(json_array_get(json_object_get(o->values, key), i));
 }
 
 /* Is key one of the words of list? */

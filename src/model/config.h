@@ -166,7 +166,7 @@ enum vivi_accel {
 const char *vivi_accel_name(enum vivi_accel a);
 
 /* A channel to an agent in the guest; AUTO: where the driver can give one. */
-enum vivi_agent { VIVI_AGENT_AUTO, VIVI_AGENT_ON, VIVI_AGENT_OFF };
+enum vivi_agent_mode { VIVI_AGENT_AUTO, VIVI_AGENT_ON, VIVI_AGENT_OFF };
 enum vivi_ready_by { VIVI_READY_AUTO, VIVI_READY_MARKER, VIVI_READY_AGENT, VIVI_READY_NONE };
 enum vivi_restart { VIVI_RESTART_NEVER, VIVI_RESTART_ON_FAILURE, VIVI_RESTART_ALWAYS };
 
@@ -199,7 +199,7 @@ struct vivi_config {
     struct vivi_net *nets;
     size_t n_nets;
     uint64_t serial_log_limit_bytes;
-    enum vivi_agent agent;
+    enum vivi_agent_mode agent;
     enum vivi_ready_by ready_by;
     int64_t ready_timeout_ms, stop_timeout_ms;
     enum vivi_restart restart;

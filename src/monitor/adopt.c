@@ -430,15 +430,16 @@ void vivi_adopt_done(struct vivi_monitor *m)
 static void recall_ready(struct vivi_monitor *m)
 {
     cleanup_json json_t *e = NULL;
-    const char *ip, *time;
+    const char *ip, *time, *proof;
     int64_t at;
 
     if (m->st.ready || vivi_event_last(&m->root, m->st.uuid, "ready", &e, NULL) <= 0 ||
         number_of(e, "run") != m->st.run || number_of(e, "boot") != m->st.boot)
         return;
     ip = json_string_value(json_object_get(e, "ip"));
+    proof = json_string_value(json_object_get(e, "proof"));
     m->st.ready = true;
-    (void)snprintf(m->st.ready_proof, sizeof(m->st.ready_proof), "marker");
+    (void)snprintf(m->st.ready_proof, sizeof(m->st.ready_proof), "%s", proof ? proof : "marker");
     (void)snprintf(m->st.ip, sizeof(m->st.ip), "%s", ip ? ip : "");
     m->st.ip_reachable = m->config.driver != VIVI_DRIVER_QEMU;
     m->st.ready_after_ms = (int64_t)number_of(e, "after_ms");

@@ -86,6 +86,7 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
     case VIVI_VERB_WAIT:
     case VIVI_VERB_LOG_WAIT:
     case VIVI_VERB_CONSOLE:
+    case VIVI_VERB_AGENT:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: return;
     }
@@ -318,6 +319,7 @@ static void resume_without_vmm(struct vivi_monitor *m)
     case VIVI_VERB_WAIT:
     case VIVI_VERB_LOG_WAIT:
     case VIVI_VERB_CONSOLE:
+    case VIVI_VERB_AGENT:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }
@@ -346,6 +348,7 @@ void vivi_op_resume(struct vivi_monitor *m)
     case VIVI_VERB_WAIT:
     case VIVI_VERB_LOG_WAIT:
     case VIVI_VERB_CONSOLE:
+    case VIVI_VERB_AGENT:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }

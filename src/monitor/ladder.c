@@ -31,6 +31,26 @@ static int rung_resume(void *ctx)
     return with_vcpus(ctx, VIVI_DOP_LADDER_RESUME, vivi_machine_resume);
 }
 
+static void agent_answered(void *ctx, const struct vivi_agent_reply *reply)
+{
+    struct vivi_monitor *m = ctx;
+
+    vivi_ladder_answer(&m->ladder, VIVI_LADDER_AGENT, reply->err ? -reply->err->code : 0);
+}
+
+static int rung_agent(void *ctx)
+{
+    static const char request[] = "shutdown";
+
+    return vivi_agent_request(ctx,
+                              &(struct vivi_agent_ask){.request = request,
+                                                       .len = sizeof(request),
+                                                       .timeout_ms = VIVI_STOP_AGENT_MS,
+                                                       .done = agent_answered,
+                                                       .ctx = ctx},
+                              NULL, NULL);
+}
+
 static int rung_button(void *ctx)
 {
     return with_vcpus(ctx, VIVI_DOP_BUTTON, vivi_machine_power_button);
@@ -65,6 +85,7 @@ static void gave_up(void *ctx, enum vivi_ladder_phase at)
 
 const struct vivi_ladder_ops vivi_ladder_rungs = {
     .resume = rung_resume,
+    .agent = rung_agent,
     .button = rung_button,
     .quit = rung_quit,
     .signal = rung_signal,
@@ -77,6 +98,8 @@ static enum vivi_ladder_phase first_rung(const struct vivi_monitor *m)
 {
     if (m->stage != VIVI_STAGE_UP)
         return VIVI_LADDER_TERM;
+    if (m->vcpus != VIV_ST_PAUSED && vivi_agent_up(m))
+        return VIVI_LADDER_AGENT;
     if (!m->machine.fx->power_button)
         return VIVI_LADDER_QUIT;
     return m->vcpus == VIV_ST_PAUSED ? VIVI_LADDER_RESUME : VIVI_LADDER_BUTTON;

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 
 #define VMM_ROLE "vmm"
@@ -85,20 +86,20 @@ int vivi_life_signal(struct vivi_monitor *m, int sig)
 
 /* ---- ready ---- */
 
-static void become_ready(struct vivi_monitor *m, const char *ip)
+static void become_ready(struct vivi_monitor *m, const char *ip, const char *proof)
 {
     uint64_t now = vivi_mono_us();
     json_t *more = json_object();
 
     m->st.ready = true;
-    (void)snprintf(m->st.ready_proof, sizeof(m->st.ready_proof), "marker");
+    (void)snprintf(m->st.ready_proof, sizeof(m->st.ready_proof), "%s", proof);
     (void)snprintf(m->st.ip, sizeof(m->st.ip), "%s", ip);
     /* An address behind a user-mode network is the guest's own and leads nowhere from here. */
     m->st.ip_reachable = m->config.driver != VIVI_DRIVER_QEMU;
     m->st.ready_at_ms = vivi_wall_ms();
     m->st.ready_after_ms = now > m->boot_began_us ? (int64_t)((now - m->boot_began_us) / 1000) : 0;
     (void)json_object_set_new(more, "ip", vivi_json_str(ip));
-    (void)json_object_set_new(more, "proof", json_string("marker"));
+    (void)json_object_set_new(more, "proof", json_string(proof));
     (void)json_object_set_new(more, "after_ms", json_integer(m->st.ready_after_ms));
     vivi_record_event(m, "ready", more);
     vivi_timeline_mark(&m->timeline, VIVI_STEP_READY, vivi_mono_us()); /* it is told */
@@ -106,6 +107,33 @@ static void become_ready(struct vivi_monitor *m, const char *ip)
     vivi_record_running(m); /* who is answered may look at the records at once */
     vivi_waits_check(m);
     vivi_log(VIVI_LOG_INFO, "ready: %s after %lld ms", ip, (long long)m->st.ready_after_ms);
+}
+
+void vivi_life_agent_ready(struct vivi_monitor *m, const char *ip)
+{
+    bool counts = m->config.ready_by == VIVI_READY_AUTO || m->config.ready_by == VIVI_READY_AGENT;
+    char canonical[46];
+
+    if (m->st.ready || !counts || m->stage != VIVI_STAGE_UP ||
+        (m->st.state != VIV_ST_RUNNING && m->st.state != VIV_ST_STOPPING)) {
+        vivi_life_agent_address(m, ip);
+        return;
+    }
+    become_ready(m, vivi_parse_ip(ip, canonical, NULL) < 0 ? "" : canonical, "agent");
+}
+
+void vivi_life_agent_address(struct vivi_monitor *m, const char *ip)
+{
+    char canonical[46];
+    json_t *more;
+
+    if (!m->st.ready || vivi_parse_ip(ip, canonical, NULL) < 0 || strcmp(m->st.ip, canonical) == 0)
+        return;
+    (void)snprintf(m->st.ip, sizeof(m->st.ip), "%s", canonical);
+    more = json_object();
+    (void)json_object_set_new(more, "ip", vivi_json_str(canonical));
+    vivi_record_event(m, "address", more);
+    vivi_record_state(m);
 }
 
 static void scan_more(void *arg)
@@ -136,7 +164,7 @@ static void look_for_marker(struct vivi_monitor *m, const struct vivi_stream *se
     vivi_timeline_mark(&m->timeline, VIVI_STEP_MARKER, vivi_mono_us());
     vivi_ladder_press_again(&m->ladder);
     if (m->stage == VIVI_STAGE_UP)
-        become_ready(m, ip);
+        become_ready(m, ip, "marker");
     else
         memcpy(m->ready_pending, ip, sizeof(m->ready_pending));
 }
@@ -222,8 +250,9 @@ static void became_running(struct vivi_monitor *m)
     if (m->op.verb == VIVI_VERB_START || m->op.starting_again)
         vivi_op_end(m, NULL);
     if (m->ready_pending[0])
-        become_ready(m, m->ready_pending);
+        become_ready(m, m->ready_pending, "marker");
     m->ready_pending[0] = '\0';
+    vivi_agent_begin(m);
     vivi_waits_check(m);
     m->env->trim();
 }
@@ -446,6 +475,15 @@ static void done_resume(struct vivi_monitor *m, const viv_error *err)
         vivi_op_end(m, err);
 }
 
+/* What a driver has opened for somebody who is not there any more. */
+static void refuse_fd(const struct vivi_driver_event *e)
+{
+    int fd = e->fd;
+
+    if (e->kind == VIVI_EV_DONE && fd > 0)
+        vivi_close(&fd);
+}
+
 static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
 {
     const viv_error *err = e->err && e->err->code ? e->err : NULL;
@@ -454,8 +492,10 @@ static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
 
     while (kind < VIVI_DOP_COUNT_ && (m->dop[kind] == 0 || m->dop[kind] != e->op))
         kind++;
-    if (kind == VIVI_DOP_COUNT_)
-        return; /* it has ended by its deadline */
+    if (kind == VIVI_DOP_COUNT_) { /* it has ended by its deadline */
+        refuse_fd(e);
+        return;
+    }
     m->dop[kind] = 0;
     if (err)
         vivi_log(VIVI_LOG_WARN, "driver: %s", err->message);
@@ -480,6 +520,7 @@ static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
             m->vcpus = VIV_ST_RUNNING;
         vivi_ladder_answer(&m->ladder, VIVI_LADDER_RESUME, result);
         break;
+    case VIVI_DOP_AGENT: vivi_agent_connected(m, e->fd > 0 ? e->fd : -1, err); break;
     case VIVI_DOP_COUNT_: break;
     }
     vivi_waits_check(m);
@@ -502,7 +543,7 @@ static uint64_t search_from(struct vivi_monitor *m)
 {
     const struct vivi_stream *serial = vivi_stream_serial(&m->streams);
 
-    if (m->config.ready_by == VIVI_READY_NONE)
+    if (m->config.ready_by != VIVI_READY_AUTO && m->config.ready_by != VIVI_READY_MARKER)
         return serial ? serial->size : m->st.boot_offset;
     return vivi_ready_offset(&m->ready);
 }
@@ -532,14 +573,17 @@ static void on_reset(struct vivi_monitor *m, const struct vivi_driver_event *e)
     (void)json_object_set_new(more, "boot", json_integer((json_int_t)m->st.boot));
     vivi_record_event(m, "reboot", more);
     vivi_record_boot(m);
+    vivi_agent_rebooted(m);
 }
 
 void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
 {
     struct vivi_monitor *m = ctx;
 
-    if (e->run != m->st.run || m->stage <= VIVI_STAGE_SPAWNING)
+    if (e->run != m->st.run || m->stage <= VIVI_STAGE_SPAWNING) {
+        refuse_fd(e);
         return;
+    }
     switch (e->kind) {
     case VIVI_EV_DONE: on_done(m, e); break;
     case VIVI_EV_STATE: on_state(m, e->state); break;
@@ -550,7 +594,7 @@ void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
         m->ending = e->reason;
         (void)snprintf(m->ending_text, sizeof(m->ending_text), "%s", e->text ? e->text : "");
         break;
-    case VIVI_EV_AGENT: break;
+    case VIVI_EV_AGENT: vivi_agent_port(m, e->open); break;
     case VIVI_EV_API: vivi_timeline_mark(&m->timeline, VIVI_STEP_API, vivi_mono_us()); break;
     case VIVI_EV_CREATED:
         vivi_timeline_mark(&m->timeline, VIVI_STEP_CREATED, vivi_mono_us());
@@ -614,8 +658,9 @@ void vivi_life_adopted(struct vivi_monitor *m)
     if (m->st.state == VIV_ST_RUNNING || m->st.state == VIV_ST_PAUSED)
         vivi_life_set_state(m, m->vcpus, NULL);
     if (m->ready_pending[0])
-        become_ready(m, m->ready_pending);
+        become_ready(m, m->ready_pending, "marker");
     m->ready_pending[0] = '\0';
+    vivi_agent_begin(m);
 }
 
 /* ---- the end ---- */
@@ -657,6 +702,7 @@ static void conclude(struct vivi_monitor *m, enum vivi_reason reason, const char
     m->ran = m->running_since_us != 0;
     m->ran_ms = m->ran ? (now - m->running_since_us) / 1000 : 0;
     m->had_vmm = m->st.vmm.pid != 0;
+    vivi_agent_ended(m, vivi_reason_name(reason));
     forget_run(m);
     (void)snprintf(m->st.reason, sizeof(m->st.reason), "%s", vivi_reason_name(reason));
     (void)snprintf(m->st.reason_text, sizeof(m->st.reason_text), "%s", text);

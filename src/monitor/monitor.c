@@ -107,6 +107,7 @@ void vivi_monitor_close(struct vivi_monitor *m)
                                     &m->scan_more,    &m->op.deadline,    &m->restart,
                                     &m->idle,         &m->ladder.timer,   &m->serve_early};
 
+    vivi_agent_done(m);
     vivi_serve_close(m);
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
         vivi_disarm(m, timers[i]);

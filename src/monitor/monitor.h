@@ -18,6 +18,7 @@
 #include "driver/machine.h"
 #include "model/config.h"
 #include "model/model.h"
+#include "monitor/agent.h"
 #include "monitor/apply.h"
 #include "monitor/console.h"
 #include "monitor/fdtable.h"
@@ -46,6 +47,7 @@ struct vivi_monitor;
 struct vivi_client;
 struct vivi_waiter;
 struct vivi_server;
+struct vivi_agent;
 
 /* What surrounds a monitor; tests give their own. */
 struct vivi_monitor_env {
@@ -80,6 +82,7 @@ enum vivi_dop {
     VIVI_DOP_BUTTON,
     VIVI_DOP_QUIT,
     VIVI_DOP_LADDER_RESUME,
+    VIVI_DOP_AGENT,
     VIVI_DOP_COUNT_
 };
 
@@ -171,7 +174,8 @@ struct vivi_monitor {
     struct vivi_ready ready;
     char ready_pending[46]; /* the marker came before the driver said "running" */
     struct vivi_consoles consoles;
-    char *input_path; /* owned; the FIFO for console input, NULL: none */
+    struct vivi_agent *agent; /* from the first run on */
+    char *input_path;         /* owned; the FIFO for console input, NULL: none */
     bool foreground;
     bool spawn_known; /* adoption: a former monitor had heard that this run's VMM was spawned */
     bool restarted;   /* this run was started by the restart policy */
@@ -212,6 +216,9 @@ void vivi_life_ended(struct vivi_monitor *m, const struct vivi_end_status *s);
 void vivi_life_no_spawn(struct vivi_monitor *m, const viv_error *err);
 int vivi_life_signal(struct vivi_monitor *m, int sig);
 void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *reason);
+/* What the guest's agent says: it is ready; its address is another one. */
+void vivi_life_agent_ready(struct vivi_monitor *m, const char *ip);
+void vivi_life_agent_address(struct vivi_monitor *m, const char *ip);
 uint64_t vivi_life_dop(struct vivi_monitor *m, enum vivi_dop kind);
 void vivi_life_start_deadline(struct vivi_monitor *m, uint64_t after_ms);
 

@@ -21,6 +21,7 @@ static const struct {
     [VIVI_VERB_LOG_WAIT] = {"log_wait", false, false},
     [VIVI_VERB_CONSOLE] = {"console", false, false},
     [VIVI_VERB_INFO] = {"info", false, false},
+    [VIVI_VERB_AGENT] = {"agent", false, false},
 };
 
 const char *vivi_verb_name(enum vivi_verb v)
@@ -156,6 +157,7 @@ static int parse_args(const json_t *a, struct vivi_request *q, viv_error *err)
     case VIVI_VERB_CONSOLE:
         r = get_bool(a, "steal", &q->steal, err);
         return r < 0 ? r : get_bool(a, "readonly", &q->readonly, err);
+    case VIVI_VERB_AGENT: return get_u64(a, "wait_ms", &q->wait_ms, err);
     case VIVI_VERB_NONE:
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME:

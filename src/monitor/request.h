@@ -26,6 +26,7 @@ enum vivi_verb {
     VIVI_VERB_LOG_WAIT,
     VIVI_VERB_CONSOLE,
     VIVI_VERB_INFO,
+    VIVI_VERB_AGENT,
     VIVI_VERB_COUNT_
 };
 const char *vivi_verb_name(enum vivi_verb v);
@@ -58,6 +59,8 @@ struct vivi_request {
     uint64_t offset;
     /* console */
     bool steal, readonly;
+    /* agent */
+    uint64_t wait_ms;
 };
 
 /*

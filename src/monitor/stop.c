@@ -6,8 +6,9 @@
 static void climb(struct vivi_ladder *l, enum vivi_ladder_phase to);
 
 static const char *const phase_names[VIVI_LADDER_PHASE_COUNT_] = {
-    [VIVI_LADDER_OFF] = "off",   [VIVI_LADDER_RESUME] = "resume", [VIVI_LADDER_BUTTON] = "button",
-    [VIVI_LADDER_QUIT] = "quit", [VIVI_LADDER_TERM] = "term",     [VIVI_LADDER_KILL] = "kill",
+    [VIVI_LADDER_OFF] = "off",     [VIVI_LADDER_RESUME] = "resume", [VIVI_LADDER_BUTTON] = "button",
+    [VIVI_LADDER_AGENT] = "agent", [VIVI_LADDER_QUIT] = "quit",     [VIVI_LADDER_TERM] = "term",
+    [VIVI_LADDER_KILL] = "kill",
 };
 
 const char *vivi_ladder_phase_name(enum vivi_ladder_phase p)
@@ -44,7 +45,8 @@ static void give_up(struct vivi_ladder *l)
 static void next(struct vivi_ladder *l)
 {
     switch (l->phase) {
-    case VIVI_LADDER_RESUME: climb(l, VIVI_LADDER_BUTTON); return;
+    case VIVI_LADDER_RESUME: climb(l, VIVI_LADDER_AGENT); return;
+    case VIVI_LADDER_AGENT: climb(l, VIVI_LADDER_BUTTON); return;
     case VIVI_LADDER_BUTTON:
         if (!l->may_kill) {
             give_up(l);
@@ -71,13 +73,21 @@ static void on_timer(void *arg)
     next(l);
 }
 
-static uint64_t phase_ms(const struct vivi_ladder *l)
+static uint64_t grace_left_ms(const struct vivi_ladder *l)
 {
     uint64_t now = l->loop->now_ms(l->loop->ctx);
 
+    return l->deadline_ms > now ? l->deadline_ms - now : 0;
+}
+
+static uint64_t phase_ms(const struct vivi_ladder *l)
+{
+    uint64_t left = grace_left_ms(l);
+
     switch (l->phase) {
+    case VIVI_LADDER_AGENT: return left < VIVI_STOP_AGENT_MS ? left : VIVI_STOP_AGENT_MS;
     case VIVI_LADDER_RESUME:
-    case VIVI_LADDER_BUTTON: return l->deadline_ms > now ? l->deadline_ms - now : 0;
+    case VIVI_LADDER_BUTTON: return left;
     case VIVI_LADDER_QUIT: return VIVI_STOP_QUIT_MS;
     case VIVI_LADDER_TERM: return VIVI_STOP_TERM_MS;
     case VIVI_LADDER_KILL: return VIVI_STOP_KILL_MS;
@@ -91,6 +101,7 @@ static int act(struct vivi_ladder *l)
 {
     switch (l->phase) {
     case VIVI_LADDER_RESUME: return l->ops->resume(l->ctx);
+    case VIVI_LADDER_AGENT: return l->ops->agent ? l->ops->agent(l->ctx) : -VIV_E_UNSUPPORTED;
     case VIVI_LADDER_BUTTON: return l->ops->button(l->ctx);
     case VIVI_LADDER_QUIT: return l->ops->quit(l->ctx);
     case VIVI_LADDER_TERM: return l->ops->signal(l->ctx, SIGTERM);
@@ -125,6 +136,12 @@ void vivi_ladder_answer(struct vivi_ladder *l, enum vivi_ladder_phase phase, int
 {
     if (l->phase != phase)
         return;
+    if (phase == VIVI_LADDER_AGENT && result >= 0) { /* it goes down; the button has the rest */
+        disarm(l);
+        (void)l->loop->timer(l->loop->ctx, "stop-rung", grace_left_ms(l) / 2, on_timer, l,
+                             &l->timer, NULL);
+        return;
+    }
     if (phase == VIVI_LADDER_RESUME || result < 0)
         next(l);
 }
@@ -145,8 +162,9 @@ enum vivi_rung vivi_ladder_ended(struct vivi_ladder *l)
 {
     static const enum vivi_rung rungs[VIVI_LADDER_PHASE_COUNT_] = {
         [VIVI_LADDER_OFF] = VIVI_RUNG_NONE,     [VIVI_LADDER_RESUME] = VIVI_RUNG_ACPI,
-        [VIVI_LADDER_BUTTON] = VIVI_RUNG_ACPI,  [VIVI_LADDER_QUIT] = VIVI_RUNG_VMM,
-        [VIVI_LADDER_TERM] = VIVI_RUNG_SIGTERM, [VIVI_LADDER_KILL] = VIVI_RUNG_SIGKILL,
+        [VIVI_LADDER_AGENT] = VIVI_RUNG_AGENT,  [VIVI_LADDER_BUTTON] = VIVI_RUNG_ACPI,
+        [VIVI_LADDER_QUIT] = VIVI_RUNG_VMM,     [VIVI_LADDER_TERM] = VIVI_RUNG_SIGTERM,
+        [VIVI_LADDER_KILL] = VIVI_RUNG_SIGKILL,
     };
     enum vivi_rung rung = rungs[l->phase];
 

@@ -27,6 +27,11 @@ static int resume(void *ctx)
     return note(ctx, "resume");
 }
 
+static int ask_agent(void *ctx)
+{
+    return note(ctx, "agent");
+}
+
 static int button(void *ctx)
 {
     return note(ctx, "button");
@@ -54,7 +59,13 @@ static void gave_up(void *ctx, enum vivi_ladder_phase at)
     b->gave_up_at = (int)at;
 }
 
-static const struct vivi_ladder_ops rungs = {resume, button, quit, send_signal, climbed, gave_up};
+static const struct vivi_ladder_ops rungs = {.resume = resume,
+                                             .agent = ask_agent,
+                                             .button = button,
+                                             .quit = quit,
+                                             .signal = send_signal,
+                                             .climbed = climbed,
+                                             .gave_up = gave_up};
 
 static int open_bench(void **state)
 {
@@ -110,6 +121,39 @@ static void the_rung_that_is_current_when_the_vmm_ends_is_the_answer(void **stat
     }
 }
 
+static void a_silent_agent_gives_way_soon_a_willing_one_has_half_the_grace(void **state)
+{
+    struct bench *b = *state;
+
+    begin(b, VIVI_LADDER_AGENT, 60000, true);
+    rig_loop_advance(&b->loop, 3000);
+    assert_string_equal(b->did, "agent@0 button@3000");
+    rig_loop_advance(&b->loop, 56999);
+    assert_int_equal(vivi_ladder_ended(&b->ladder), VIVI_RUNG_ACPI);
+
+    b->did[0] = '\0';
+    b->loop.now_ms = 1000000;
+    begin(b, VIVI_LADDER_AGENT, 60000, true);
+    rig_loop_advance(&b->loop, 1000);
+    vivi_ladder_answer(&b->ladder, VIVI_LADDER_AGENT, 0);
+    rig_loop_advance(&b->loop, 29499);
+    assert_int_equal(b->ladder.phase, VIVI_LADDER_AGENT);
+    rig_loop_advance(&b->loop, 1);
+    assert_string_equal(b->did, "agent@0 button@30500");
+    rig_loop_advance(&b->loop, 29500);
+    assert_string_equal(b->did, "agent@0 button@30500 quit@60000");
+    assert_int_equal(vivi_ladder_ended(&b->ladder), VIVI_RUNG_VMM);
+
+    b->did[0] = '\0';
+    b->loop.now_ms = 1000000;
+    begin(b, VIVI_LADDER_AGENT, 60000, true);
+    vivi_ladder_answer(&b->ladder, VIVI_LADDER_AGENT, -VIV_E_IO);
+    assert_string_equal(b->did, "agent@0 button@0");
+    (void)vivi_ladder_ended(&b->ladder);
+    begin(b, VIVI_LADDER_AGENT, 60000, true);
+    assert_int_equal(vivi_ladder_ended(&b->ladder), VIVI_RUNG_AGENT);
+}
+
 static void a_rung_that_cannot_be_tried_gives_way_at_once(void **state)
 {
     struct bench *b = *state;
@@ -138,11 +182,12 @@ static void resume_and_button_share_the_grace(void **state)
 {
     struct bench *b = *state;
 
+    b->refuses = "agent";
     begin(b, VIVI_LADDER_RESUME, 1000, true);
     rig_loop_advance(&b->loop, 400);
     vivi_ladder_answer(&b->ladder, VIVI_LADDER_RESUME, 0);
     rig_loop_advance(&b->loop, 600);
-    assert_string_equal(b->did, "resume@0 button@400 quit@1000");
+    assert_string_equal(b->did, "resume@0 agent@400 button@400 quit@1000");
 }
 
 static void a_resume_that_never_answers_does_not_cost_more_than_the_grace(void **state)
@@ -199,6 +244,7 @@ int main(void)
         T(each_rung_has_its_time_and_the_last_one_ends_it),
         T(the_rung_that_is_current_when_the_vmm_ends_is_the_answer),
         T(a_rung_that_cannot_be_tried_gives_way_at_once),
+        T(a_silent_agent_gives_way_soon_a_willing_one_has_half_the_grace),
         T(an_answer_that_it_failed_gives_way_and_one_of_an_earlier_rung_does_not),
         T(resume_and_button_share_the_grace),
         T(a_resume_that_never_answers_does_not_cost_more_than_the_grace),

@@ -35,7 +35,7 @@ def example_root(root, tmp_path):
     """What the examples take for granted: an image "demo", a file web.yaml. Both by the fake driver."""
     (tmp_path / "images" / "demo").mkdir(parents=True)
     (tmp_path / "images" / "demo" / "image.yaml").write_text(
-        "driver: fake\nfake: {script: 'ready after=5ms ip=192.0.2.7; line every=50ms'}\n")
+        "driver: fake\nfake: {script: 'agent; ready after=5ms ip=192.0.2.7; line every=50ms'}\n")
     (tmp_path / "web.yaml").write_text(
         "name: web\ndriver: fake\nfake: {script: 'ready after=5ms; poweroff after=100ms'}\n")
     root.env["VIV_IMAGES"] = str(tmp_path / "images")
@@ -71,7 +71,7 @@ def test_every_example_works(example_root, path):
     for line in examples(path):
         code, out = run_example(example_root, line)
         assert code == 0, f"{line}\n{out}"
-        assert out or line.split()[1] in ("logs", "rm", "stop", "port"), f"{line} says nothing"
+        assert out or line.split()[1] in ("logs", "rm", "stop", "port", "shell"), f"{line} says nothing"
 
 
 def test_there_are_examples_for_every_command(root):
