@@ -39,14 +39,19 @@ int vivi_job_new(const struct vivi_job_kind *kind, void *ctx_consume, struct viv
     return 0;
 }
 
+static void hang_up(struct vivi_job *j)
+{
+    if (j->fd < 0)
+        return;
+    if (j->op->v)
+        vivi_poll_del(&j->op->v->poll, j->fd);
+    vivi_close(&j->fd);
+}
+
 void vivi_job_close(struct vivi_job *j)
 {
     vivi_job_ends_close(j);
-    if (j->fd >= 0) {
-        if (j->op->v)
-            vivi_poll_del(&j->op->v->poll, j->fd);
-        vivi_close(&j->fd);
-    }
+    hang_up(j);
     free(j->in);
     j->in = NULL;
 }
@@ -112,6 +117,8 @@ static bool flush(struct vivi_job *j)
 {
     unsigned events = VIVI_POLL_READ;
 
+    if (j->fd < 0)
+        return true;
     while (j->out.len > 0) {
         ssize_t n = send(j->fd, j->out.data, j->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
 
@@ -216,6 +223,7 @@ static bool on_end(struct vivi_job *j, const struct vivi_aw_frame *f)
     if (err.code == 0) {
         j->result = j->kind->result(j, f, &err);
         j->ends[VIVI_JOB_STDIN].eof = true;
+        hang_up(j); /* its end of file would be told again and again while output waits */
     }
     if (err.code != 0)
         vivi_job_fail(j, &err);
@@ -275,7 +283,7 @@ static void on_ready(void *arg, unsigned events)
 
     if (events & VIVI_POLL_WRITE)
         (void)flush(j);
-    for (int i = 0; (events & VIVI_POLL_READ) && i < READS_MAX; i++) {
+    for (int i = 0; (events & VIVI_POLL_READ) && i < READS_MAX && j->fd >= 0; i++) {
         size_t room;
         void *space = vivi_aw_space(&j->wire, &room);
         ssize_t n = recv(j->fd, space, room, MSG_DONTWAIT);
@@ -283,11 +291,8 @@ static void on_ready(void *arg, unsigned events)
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             break;
         if (n <= 0) {
-            if (!j->result) {
-                (void)broken(j, VIV_E_IO, "its monitor ended in the middle of it");
-                return;
-            }
-            break;
+            (void)broken(j, VIV_E_IO, "its monitor ended in the middle of it");
+            return;
         }
         vivi_aw_received(&j->wire, (size_t)n);
         if (!take_steps(j))

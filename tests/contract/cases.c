@@ -248,13 +248,13 @@ static void open_channel(struct world *w)
 
 static void opens_the_agents_channel(struct world *w)
 {
-    start_to_marker(w);
+    contract_start_to_marker(w);
     open_channel(w);
     open_channel(w);
-    expect_alive(w);
+    contract_expect_alive(w);
     world_adopted(w);
     open_channel(w);
-    expect_alive(w);
+    contract_expect_alive(w);
     world_do(w, vivi_machine_quit);
     EXPECT(w, world_wait_exit(w));
 }

@@ -95,6 +95,23 @@ def test_a_reader_that_stops_holds_the_program_up_and_loses_nothing(vm):
         assert data == pattern(3000000) and p.wait(30) == 0
 
 
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_waiting_for_a_reader_costs_nothing(vm):
+    """The program is over, its channel closed; what it said waits for whoever reads."""
+    with subprocess.Popen([vm.root.viv, "exec", "web", "--", "zeros", "100000"], env=vm.root.env,
+                          stdout=subprocess.PIPE) as p:
+        select.select([p.stdout], [], [], 30)
+        before = cpu_seconds(p.pid)
+        run(vm, "--timeout", "2s", "--", "wait", code=125)  # meanwhile
+        assert cpu_seconds(p.pid) - before < 0.5
+        assert p.stdout.read() == pattern(100000) and p.wait(30) == 0
+
+
 def test_a_reader_that_goes_away_ends_the_program(vm):
     p = subprocess.run(f"{vm.root.viv} exec web -- zeros 100000000 | head -c 5", shell=True, env=vm.root.env,
                        capture_output=True, timeout=60, check=True)
