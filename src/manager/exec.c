@@ -11,7 +11,7 @@
 #define CONNECT_MS     10000
 #define LATER_MS       200 /* by which the monitor's own "no agent" comes before our deadline */
 #define INFO_MS        5000
-#define INFO_MAX_BYTES VIVI_AW_WINDOW * 4
+#define INFO_MAX_BYTES (VIVI_AW_WINDOW * 4)
 #define ARGS_MAX       4096
 #define MOST_MS        (INT64_C(366) * 24 * 3600 * 1000)
 

@@ -163,6 +163,8 @@ static void look_for_marker(struct vivi_monitor *m, const struct vivi_stream *se
         return;
     vivi_timeline_mark(&m->timeline, VIVI_STEP_MARKER, vivi_mono_us());
     vivi_ladder_press_again(&m->ladder);
+    if (m->st.ready)
+        return; /* its agent was sooner: once for each boot */
     if (m->stage == VIVI_STAGE_UP)
         become_ready(m, ip, "marker");
     else
