@@ -3,7 +3,7 @@
  *
  * One thread, one epoll loop, no timer while idle. What may block, take long or need memory runs in
  * a process of its own: commands, and "workers", which are functions of this program in a forked
- * child (info, files, freezing, …). Both look the same from here: pipes, a status socket,
+ * child (info, files, trees, freezing, …). Both look the same from here: pipes, a status socket,
  * an end. So a slow disk never keeps a PING waiting, ending a request is always "kill and reap",
  * and this process stays as small as it began.
  *
@@ -236,6 +236,8 @@ int work_info(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_err
 int work_stat(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_read(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_write(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
+int work_tree_read(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
+int work_tree_write(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_clock(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_freeze(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_thaw(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);

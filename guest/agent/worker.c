@@ -15,6 +15,8 @@ static const struct worker workers[] = {
     {.kind = "stat", .run = work_stat},
     {.kind = "read", .run = work_read, .output = true, .tells = true},
     {.kind = "write", .run = work_write, .input = true},
+    {.kind = "tree-read", .run = work_tree_read, .output = true},
+    {.kind = "tree-write", .run = work_tree_write, .input = true},
     {.kind = "clock", .run = work_clock},
     {.kind = "freeze", .run = work_freeze},
     {.kind = "thaw", .run = work_thaw},

@@ -452,6 +452,68 @@ def test_a_full_disk_is_told_and_leaves_nothing(host, small):
     assert list(small.iterdir()) == []
 
 
+def tree_copy(host, source, target, **more):
+    """Out of the guest and in again: the bytes of the tree, and what was said."""
+    out = host.open("tree-read", path=str(source))
+    said = out.wait()
+    back = host.open("tree-write", path=str(target), **more)
+    back.write(out.stdout)
+    back.close()
+    return said, back.wait()
+
+
+def test_a_tree_goes_out_and_in_again(host, tmp_path):
+    t = tmp_path / "t"
+    (t / "sub" / "deeper").mkdir(parents=True)
+    (t / "file").write_bytes(os.urandom(200000))
+    (t / "sub" / "script").write_text("#!/bin/sh\n")
+    (t / "sub" / "script").chmod(0o751)
+    (t / "sub" / "link").symlink_to("../file")
+    os.link(t / "file", t / "sub" / "same")
+    with open(t / "sparse", "wb") as f:
+        f.truncate(50 << 20)
+    os.utime(t / "file", ns=(1, 1234567890123456789))
+    (tmp_path / "into").mkdir()
+    out, back = tree_copy(host, t, tmp_path / "into", name="copy")
+    c = tmp_path / "into" / "copy"
+    assert out == back == {"entries": "8", "bytes": str(200000 + 10)}
+    assert (c / "file").read_bytes() == (t / "file").read_bytes()
+    assert (c / "file").stat().st_mtime_ns == 1234567890123456789
+    assert (c / "sub" / "script").stat().st_mode & 0o7777 == 0o751
+    assert os.readlink(c / "sub" / "link") == "../file"
+    assert (c / "sub" / "same").stat().st_ino == (c / "file").stat().st_ino
+    assert (c / "sparse").stat().st_size == 50 << 20 and (c / "sparse").stat().st_blocks < 100
+
+
+def test_a_tree_does_not_go_through_a_link_that_is_there(host, tmp_path):
+    (tmp_path / "t" / "etc").mkdir(parents=True)
+    (tmp_path / "t" / "etc" / "passwd").write_text("hostile")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "etc").symlink_to(tmp_path / "outside")
+    _, back = tree_copy(host, tmp_path / "t", tmp_path / "copy")
+    assert back["error"] == "EXISTS"
+    assert back["text"] == "cannot make copy/etc: it is there, and no directory"
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_what_is_no_tree_is_refused(host, tmp_path):
+    w = host.open("tree-write", path=str(tmp_path / "x"))
+    w.write(b"hello" * 100)
+    w.close()
+    assert w.wait() == {"error": "PROTOCOL", "text": "damaged tree: a record that is none"}
+    assert not (tmp_path / "x").exists()
+    assert host.ask("tree-read", path="/no/such")["errno"] == "ENOENT"
+    assert host.ask("tree-write", path="/")["error"] == "INVALID"
+
+
+def test_a_tree_that_does_not_fit_is_told_and_leaves_no_half_file(host, small, tmp_path):
+    (tmp_path / "big").write_bytes(b"x" * 1000000)
+    _, back = tree_copy(host, tmp_path / "big", small, name="big")
+    assert (back["error"], back["errno"]) == ("IO", "ENOSPC")
+    assert list(small.iterdir()) == []
+
+
 def test_load_is_told_as_long_as_somebody_watches(host):
     w = host.open("watch", load_ms=100)
     host.until(lambda: [e for e in host.events if e[1]["event"] == "load"])
