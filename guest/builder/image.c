@@ -91,6 +91,8 @@ static int expected_stamp(const struct vivi_image_request *q, struct vivi_buf *s
     (void)vivi_buf_printf(stamp, "vivarium guest image %d %s\n", FORMAT,
                           vivi_guest_kind_name(q->kind));
     r = add_digest(stamp, "init", q->init, err);
+    if (r == 0 && q->agent != NULL)
+        r = add_digest(stamp, "agent", q->agent, err);
     if (r == 0 && q->kernel_deb != NULL)
         r = add_digest(stamp, "kernel", q->kernel_deb, err);
     if (r == 0 && q->busybox_deb != NULL)
@@ -261,7 +263,7 @@ struct inputs {
     struct vivi_members busybox;
     const struct vivi_member *vmlinuz; /* in kernel */
     const struct vivi_member *shell;   /* in busybox */
-    struct vivi_buf init;
+    struct vivi_buf init, agent;
 };
 
 static void inputs_done(struct inputs *in)
@@ -269,6 +271,7 @@ static void inputs_done(struct inputs *in)
     vivi_members_done(&in->kernel);
     vivi_members_done(&in->busybox);
     vivi_buf_done(&in->init);
+    vivi_buf_done(&in->agent);
 }
 
 static int read_packages(const struct vivi_image_request *q, struct inputs *in,
@@ -286,15 +289,22 @@ static int read_packages(const struct vivi_image_request *q, struct inputs *in,
     return r;
 }
 
+static int read_program(const char *path, struct vivi_buf *to, viv_error *err)
+{
+    int r = vivi_read_file_at(AT_FDCWD, path, to, err);
+
+    return r < 0 ? r : check_program(path, to->data, to->len, err);
+}
+
 static int read_inputs(const struct vivi_image_request *q, struct inputs *in,
                        struct vivi_image_result *result, viv_error *err)
 {
     int r = read_packages(q, in, result, err);
 
     if (r == 0)
-        r = vivi_read_file_at(AT_FDCWD, q->init, &in->init, err);
-    if (r == 0)
-        r = check_program(q->init, in->init.data, in->init.len, err);
+        r = read_program(q->init, &in->init, err);
+    if (r == 0 && q->agent != NULL)
+        r = read_program(q->agent, &in->agent, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < in->kernel.n; i++) {
@@ -356,6 +366,8 @@ static int write_initramfs(const struct vivi_image_request *q, const struct inpu
         .busybox_len = in->shell->len,
         .init = in->init.data,
         .init_len = in->init.len,
+        .agent = in->agent.data,
+        .agent_len = in->agent.len,
     };
     int r = vivi_initramfs_members(&what, &members, err);
 
@@ -390,7 +402,7 @@ static int build_in_place(const struct vivi_image_request *q, const struct place
                           struct vivi_image_result *result, viv_error *err)
 {
     VIVI_CLEANUP(inputs_done)
-    struct inputs in = {.init = VIVI_BUF(PROGRAM_BYTES)};
+    struct inputs in = {.init = VIVI_BUF(PROGRAM_BYTES), .agent = VIVI_BUF(PROGRAM_BYTES)};
     cleanup_close int dir_fd = -1;
     int r = read_inputs(q, &in, result, err);
 

@@ -11,6 +11,7 @@ struct vivi_image_request {
     enum vivi_guest_kind kind;
     const char *out;         /* the directory to make or to replace */
     const char *init;        /* process 1, a static program */
+    const char *agent;       /* viv-agent, a static program; NULL = none */
     const char *kernel_deb;  /* NULL = whatever an image that is there was built from */
     const char *busybox_deb; /* the same */
     bool kernel_is_cached;   /* a damaged one may be removed: it can be downloaded again */

@@ -31,6 +31,7 @@ struct fixture {
     char kernel[300];
     char busybox[300];
     char init[300];
+    char agent[300];
     char out[300];
     struct vivi_image_request q;
     viv_error err;
@@ -84,13 +85,16 @@ static int set_up(void **state)
     (void)snprintf(f->kernel, sizeof(f->kernel), "%s/kernel.deb", f->dir);
     (void)snprintf(f->busybox, sizeof(f->busybox), "%s/busybox.deb", f->dir);
     (void)snprintf(f->init, sizeof(f->init), "%s/init", f->dir);
+    (void)snprintf(f->agent, sizeof(f->agent), "%s/agent", f->dir);
     (void)snprintf(f->out, sizeof(f->out), "%s/images/demo", f->dir);
     write_kernel(f->kernel, 0, "one kernel");
     write_busybox(f->busybox, "amd64");
     write_program(f->init, EM_X86_64);
+    write_program(f->agent, EM_X86_64);
     f->q = (struct vivi_image_request){.kind = VIVI_GUEST_DEMO,
                                        .out = f->out,
                                        .init = f->init,
+                                       .agent = f->agent,
                                        .kernel_deb = f->kernel,
                                        .busybox_deb = f->busybox};
     f->err = (viv_error)VIV_ERROR_INIT;

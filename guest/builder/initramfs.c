@@ -95,6 +95,8 @@ static int add_programs(const struct vivi_initramfs *in, struct vivi_members *m,
 
     if (r == 0)
         r = vivi_members_add(m, "bin/busybox", S_IFREG | 0755, in->busybox, in->busybox_len, err);
+    if (r == 0 && in->agent != NULL)
+        r = vivi_members_add(m, "sbin/viv-agent", S_IFREG | 0755, in->agent, in->agent_len, err);
     if (r == 0)
         r = vivi_members_add_link(m, "bin/sh", "busybox", err);
     if (r == 0)

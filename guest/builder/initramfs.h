@@ -19,7 +19,9 @@ struct vivi_initramfs {
     const void *busybox;
     size_t busybox_len; /* bytes */
     const void *init;
-    size_t init_len; /* bytes */
+    size_t init_len;   /* bytes */
+    const void *agent; /* NULL = none */
+    size_t agent_len;  /* bytes */
 };
 
 /*

@@ -20,6 +20,7 @@ struct settings {
     char out[PATH_MAX];
     char cache[PATH_MAX];
     char init[PATH_MAX];
+    char agent[PATH_MAX]; /* "" = none: the lab */
     const char *kernel_deb;
     const char *busybox_deb;
     bool force;
@@ -43,6 +44,8 @@ static const char usage_text[] =
     "  --kernel-deb FILE   use this kernel package\n"
     "  --busybox-deb FILE  use this busybox-static package\n"
     "  --init FILE         process 1 of the guest; default: viv-guest-init beside this program\n"
+    "  --agent FILE        viv-agent for the demo guest; default: the one that is installed with\n"
+    "                      this program\n"
     "  --update            download the newest packages though the cache has some\n"
     "  --offline           never download\n"
     "  --force             build though nothing changed\n"
@@ -55,6 +58,7 @@ enum {
     OPT_KERNEL,
     OPT_BUSYBOX,
     OPT_INIT,
+    OPT_AGENT,
     OPT_UPDATE,
     OPT_OFFLINE,
     OPT_FORCE
@@ -102,8 +106,8 @@ static bool default_cache(char to[PATH_MAX])
     return home != NULL && home[0] == '/' && join(to, home, ".cache/vivarium");
 }
 
-/* viv-guest-init is installed, and built, beside this program. */
-static bool default_init(char to[PATH_MAX])
+/* A file that is installed, or built, beside this program or below its directory. */
+static bool beside(char to[PATH_MAX], const char *name)
 {
     char self[PATH_MAX];
     char *slash;
@@ -114,7 +118,14 @@ static bool default_init(char to[PATH_MAX])
     if (slash == NULL)
         return false;
     *slash = '\0';
-    return join(to, self, "viv-guest-init");
+    return join(to, self, name);
+}
+
+/* Installed in agent/x86_64/, built right here. */
+static bool default_agent(char to[PATH_MAX])
+{
+    return (beside(to, "agent/x86_64/viv-agent") && access(to, R_OK) == 0) ||
+           (beside(to, "viv-agent") && access(to, R_OK) == 0);
 }
 
 /* 0, or the exit code of a usage error; -1 when help was printed. */
@@ -124,6 +135,7 @@ static int take_option(struct settings *s, int option)
     case OPT_OUT: return set_path(s->out, optarg) ? 0 : fail_usage("--out: not a path");
     case OPT_CACHE: return set_path(s->cache, optarg) ? 0 : fail_usage("--cache: not a path");
     case OPT_INIT: return set_path(s->init, optarg) ? 0 : fail_usage("--init: not a path");
+    case OPT_AGENT: return set_path(s->agent, optarg) ? 0 : fail_usage("--agent: not a path");
     case OPT_KERNEL: s->kernel_deb = optarg; return 0;
     case OPT_BUSYBOX: s->busybox_deb = optarg; return 0;
     case OPT_UPDATE: s->update = true; return 0;
@@ -158,6 +170,7 @@ static int parse(struct settings *s, int argc, char **argv)
         {"kernel-deb", required_argument, NULL, OPT_KERNEL},
         {"busybox-deb", required_argument, NULL, OPT_BUSYBOX},
         {"init", required_argument, NULL, OPT_INIT},
+        {"agent", required_argument, NULL, OPT_AGENT},
         {"update", no_argument, NULL, OPT_UPDATE},
         {"offline", no_argument, NULL, OPT_OFFLINE},
         {"force", no_argument, NULL, OPT_FORCE},
@@ -183,8 +196,10 @@ static int fill_defaults(struct settings *s)
         return fail_usage("--update and --offline exclude each other");
     if (s->cache[0] == '\0' && !default_cache(s->cache))
         return fail_usage("no place for the cache: give --cache DIR");
-    if (s->init[0] == '\0' && !default_init(s->init))
+    if (s->init[0] == '\0' && !beside(s->init, "viv-guest-init"))
         return fail_usage("cannot find viv-guest-init: give --init FILE");
+    if (s->kind == VIVI_GUEST_DEMO && s->agent[0] == '\0' && !default_agent(s->agent))
+        return fail_usage("cannot find viv-agent: give --agent FILE");
     if (s->out[0] == '\0' &&
         (!join(images, s->cache, "images") || !join(s->out, images, vivi_guest_kind_name(s->kind))))
         return fail_usage("no place for the image: give --out DIR");
@@ -242,6 +257,7 @@ static int build(const struct settings *s, struct vivi_image_result *ret_result,
     struct vivi_image_request q = {.kind = s->kind,
                                    .out = s->out,
                                    .init = s->init,
+                                   .agent = s->agent[0] != '\0' ? s->agent : NULL,
                                    .kernel_deb = s->kernel_deb,
                                    .busybox_deb = s->busybox_deb,
                                    .force = s->force};

@@ -35,6 +35,9 @@
 #define NET_TIMEOUT_MS        15000
 #define SHELL_WITHOUT_NET_MS  5000
 #define SHELL_RESPAWN_MS      1000
+#define AGENT                 "/sbin/viv-agent"
+#define AGENT_RESPAWN_MS      500
+#define AGENT_RESPAWN_MAX_MS  60000 /* also how long it must have run to be trusted again */
 #define CHILDREN_END_MS       500
 #define MARKER_DRAIN_MS       1000
 #define LAST_WORDS_PRIMARY_MS 60000 /* a slow reader shall still get them */
@@ -56,6 +59,9 @@ struct guest {
     uint64_t panic_at_ms, reboot_at_ms, poweroff_at_ms;
     pid_t shell; /* keeper of the shell; 0 = not running */
     uint64_t shell_at_ms;
+    pid_t setup; /* makes the links that commands are found by; then the agent may begin */
+    pid_t agent; /* 0 = not running */
+    uint64_t agent_at_ms, agent_began_ms, agent_wait_ms;
 };
 
 static uint64_t smaller(uint64_t a, uint64_t b)
@@ -115,6 +121,39 @@ static void start_shell(struct guest *g)
     g->shell_at_ms = NEVER;
 }
 
+/* What commands in the guest are called: a link to busybox for each of them. */
+static void start_setup(struct guest *g)
+{
+    static const char *const argv[] = {"/bin/busybox", "--install", "-s", "/bin", NULL};
+
+    g->agent_at_ms = NEVER;
+    g->agent_wait_ms = AGENT_RESPAWN_MS;
+    if (access(AGENT, X_OK) == 0)
+        g->setup = guest_spawn(argv);
+}
+
+static void start_agent(struct guest *g)
+{
+    static const char *const argv[] = {AGENT, "--quiet", NULL};
+
+    g->agent = guest_spawn(argv);
+    g->agent_began_ms = guest_now_ms();
+    g->agent_at_ms = NEVER;
+}
+
+/* It is started again, after a while that doubles as long as it does not stay. */
+static void agent_ended(struct guest *g)
+{
+    uint64_t now_ms = guest_now_ms();
+
+    g->agent = 0;
+    if (now_ms - g->agent_began_ms >= AGENT_RESPAWN_MAX_MS)
+        g->agent_wait_ms = AGENT_RESPAWN_MS;
+    g->agent_at_ms = now_ms + g->agent_wait_ms;
+    g->agent_wait_ms = smaller(g->agent_wait_ms * 2, AGENT_RESPAWN_MAX_MS);
+    guest_log(&g->consoles, "the agent has ended");
+}
+
 static void reap(struct guest *g)
 {
     pid_t pid;
@@ -123,6 +162,11 @@ static void reap(struct guest *g)
         if (pid == g->shell) {
             g->shell = 0;
             g->shell_at_ms = guest_now_ms() + SHELL_RESPAWN_MS;
+        } else if (pid == g->setup) {
+            g->setup = 0;
+            g->agent_at_ms = 0;
+        } else if (pid == g->agent) {
+            agent_ended(g);
         }
     }
 }
@@ -220,6 +264,14 @@ static void handle_buttons(struct guest *g)
     }
 }
 
+static void start_children(struct guest *g, uint64_t now_ms)
+{
+    if (g->shell == 0 && now_ms >= g->shell_at_ms && !g->options.noshell)
+        start_shell(g);
+    if (g->agent == 0 && now_ms >= g->agent_at_ms)
+        start_agent(g);
+}
+
 static void handle_deadlines(struct guest *g)
 {
     uint64_t now_ms = guest_now_ms();
@@ -235,8 +287,7 @@ static void handle_deadlines(struct guest *g)
         stop_machine(g, true, "reboot by command line");
     if (now_ms >= g->poweroff_at_ms)
         stop_machine(g, false, "poweroff by command line");
-    if (g->shell == 0 && now_ms >= g->shell_at_ms && !g->options.noshell)
-        start_shell(g);
+    start_children(g, now_ms);
     wish = guest_workload_run(&g->workload, &g->consoles, &g->options, now_ms);
     if (wish == GUEST_WISH_REBOOT)
         stop_machine(g, true, "reboot after the last line");
@@ -253,6 +304,8 @@ static int poll_timeout_ms(const struct guest *g)
         next_ms = smaller(g->net_until_ms, g->address[0] != '\0' ? g->ready_at_ms : NEVER);
     if (g->shell == 0 && !g->options.noshell)
         next_ms = smaller(next_ms, g->shell_at_ms);
+    if (g->agent == 0)
+        next_ms = smaller(next_ms, g->agent_at_ms);
     next_ms = smaller(next_ms, smaller(g->panic_at_ms, g->reboot_at_ms));
     next_ms = smaller(next_ms, g->poweroff_at_ms);
     if (!guest_consoles_busy(&g->consoles)) /* else POLLOUT says when */
@@ -301,6 +354,7 @@ static void begin_demo(struct guest *g)
 
     (void)sethostname("demo", 4);
     g->buttons_n = guest_buttons_open(g->buttons);
+    start_setup(g);
     guest_nics_find(&g->nics);
     g->net_until_ms = now_ms + NET_TIMEOUT_MS;
     g->shell_at_ms = now_ms + SHELL_WITHOUT_NET_MS;

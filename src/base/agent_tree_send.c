@@ -73,7 +73,7 @@ static int split_path(struct vivi_tree_send *t, int dir_fd, const char *path, vi
 {
     char parent[PATH_BYTES];
     size_t len = strlen(path);
-    const char *slash;
+    const char *slash, *name, *dir = parent;
 
     while (len > 1 && path[len - 1] == '/')
         len--;
@@ -82,21 +82,21 @@ static int split_path(struct vivi_tree_send *t, int dir_fd, const char *path, vi
     memcpy(parent, path, len);
     parent[len] = '\0';
     slash = strrchr(parent, '/');
-    if (slash == NULL) {
-        t->parent_fd = openat(dir_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        slash = parent - 1;
-    } else {
-        parent[slash - parent] = '\0';
-        t->parent_fd =
-            openat(dir_fd, slash == parent ? "/" : parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    }
-    if (t->parent_fd < 0)
-        return vivi_fail_errno(err, errno, "cannot open %s", parent);
-    if (strlen(slash + 1) > VIVI_TREE_NAME_MAX)
+    name = slash == NULL ? parent : slash + 1;
+    if (strlen(name) > VIVI_TREE_NAME_MAX)
         return vivi_fail(err, VIV_E_INVALID, "not a path");
     /* "/" is its own entry "."; ".." and "." are good names to begin at, though not to send. */
-    (void)snprintf(t->root, sizeof(t->root), "%s", slash[1] == '\0' ? "." : slash + 1);
-    return 0;
+    if (*name == '\0')
+        name = ".";
+    memcpy(t->root, name, strlen(name) + 1);
+    if (slash == NULL)
+        dir = ".";
+    else if (slash == parent)
+        dir = "/";
+    else
+        parent[slash - parent] = '\0';
+    t->parent_fd = openat(dir_fd, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return t->parent_fd < 0 ? vivi_fail_errno(err, errno, "cannot open %s", dir) : 0;
 }
 
 int vivi_tree_send_new(int dir_fd, const char *path, bool follow, struct vivi_tree_send **ret,

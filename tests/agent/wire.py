@@ -122,12 +122,17 @@ class Peer:
             if at < 0:
                 return None
             del self.buffer[:at + len(SYNC)]
-            self.syncing = True
         if len(self.buffer) < 12:
             return None
         kind, flags, channel, stream, length = struct.unpack_from("<BBHII", self.buffer)
         if not self.up and kind != HELLO:
             return None
+        if kind == 0: # a pad: the agent was replaced in the midst of the stream
+            self.up, self.streams, self.peer = False, {}, 0
+            self.nonce = int.from_bytes(os.urandom(8), "little") | 1
+            self.next_id = 1
+            self.hello()
+            return self.take()
         assert HELLO <= kind <= PONG and flags == 0 and length <= 65536, bytes(self.buffer[:40])
         if len(self.buffer) < 16 + length:
             return None
