@@ -277,6 +277,28 @@ VIV_API int viv_exec_resize(viv_op *op, int rows, int cols, viv_error *err);
 VIV_API int viv_vm_guest_info(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                               viv_error *err);
 
+/*
+ * Copies a file or a tree of this host into the guest: modes, times, holes, links. Where to is a
+ * directory it gets the name it has here, else it becomes to. Links are copied as links; a device
+ * or socket is left out. What is replaced is replaced at once, so nobody there sees half a file.
+ *
+ * Options: fd, a descriptor that is read to its end instead of from (NULL then): to is a file;
+ * mkdir, makes missing parents of to; follow, copies what a link from means; timeout_ms,
+ * connect_ms.
+ *
+ * Result: {"entries", "bytes", "skipped", "first_skipped"}. Errors: as viv_vm_exec; NOT_FOUND,
+ * DENIED, EXISTS, IO from the file system of either side, with the path.
+ */
+VIV_API int viv_vm_copy_to(viv_vm *m, const char *from, const char *to, const viv_opts *o,
+                           viv_op **ret_op, viv_rec **ret_result, viv_error *err);
+/*
+ * The same out of the guest. What the guest sends stays below to, whatever it says: no name of it
+ * is a path, and no link is followed. Options: fd, a descriptor that is written instead of to (NULL
+ * then), from is a file; timeout_ms, connect_ms.
+ */
+VIV_API int viv_vm_copy_from(viv_vm *m, const char *from, const char *to, const viv_opts *o,
+                             viv_op **ret_op, viv_rec **ret_result, viv_error *err);
+
 /* ---- console and logs -------------------------------------------------------------------- */
 
 #define VIV_CONSOLE_STEAL    1u /* take the writer's place */

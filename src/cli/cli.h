@@ -126,6 +126,7 @@ int vivi_cmd_ip(struct vivi_cli *c);
 int vivi_cmd_port(struct vivi_cli *c);
 int vivi_cmd_logs(struct vivi_cli *c);
 int vivi_cmd_console(struct vivi_cli *c);
+int vivi_cmd_cp(struct vivi_cli *c);
 int vivi_cmd_exec(struct vivi_cli *c);
 int vivi_cmd_shell(struct vivi_cli *c);
 int vivi_cmd_events(struct vivi_cli *c);

@@ -146,6 +146,12 @@ static const struct vivi_flag flags_guest[] = {
     END,
 };
 
+static const struct vivi_flag flags_cp[] = {
+    {"--mkdir", 0, VIVI_V_NONE, NULL, NULL, NULL, "make missing directories in the guest"},
+    {"--timeout", 0, VIVI_V_DURATION, "TIME", NULL, "none", "give up after this time"},
+    END,
+};
+
 static const struct vivi_flag flags_exec[] = {
     {"--interactive", 'i', VIVI_V_NONE, NULL, NULL, NULL, "pass on standard input"},
     {"--tty", 't', VIVI_V_NONE, NULL, NULL, NULL,
@@ -185,7 +191,7 @@ static const struct vivi_flag flags_events[] = {
 
 const struct vivi_command vivi_commands[] = {
     {"run", NULL, "Making", "create and start a VM, here and now",
-     "[FLAGS] FILE.yaml | IMAGE | --kernel FILE", "viv-run", VIVI_TARGETS_IMAGE, NULL,
+     "[FLAGS] FILE.yaml | IMAGE | --kernel FILE [-- COMMAND…]", "viv-run", VIVI_TARGETS_IMAGE, NULL,
      AND_CONFIG(flags_run), vivi_cmd_run, false},
     {"create",
      NULL,
@@ -256,6 +262,9 @@ const struct vivi_command vivi_commands[] = {
      {.sets = {flags_exec, flags_guest, vivi_flags_global}},
      vivi_cmd_exec,
      false},
+    {"cp", NULL, "Guest", "copy files into and out of the guest",
+     "[FLAGS] VM:PATH PATH | PATH VM:PATH", "viv-exec", VIVI_TARGETS_NONE, NULL, ONLY(flags_cp),
+     vivi_cmd_cp, false},
     {"shell", NULL, "Guest", "a login shell in the guest", "[FLAGS] VM", "viv-exec",
      VIVI_TARGETS_ONE, NULL, ONLY(flags_guest), vivi_cmd_shell, false},
     {"config",

@@ -9,4 +9,6 @@ struct vivi_foreground {
 };
 
 /* Starts vm and stays until it has ended. Returns the exit code. */
+/* For one command in the guest (what stands behind --), then stopped: its exit code, or 125. */
+int vivi_run_command(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *how);
 int vivi_foreground_run(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *how);

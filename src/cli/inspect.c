@@ -3,11 +3,19 @@
 
 static int print_info(struct vivi_cli *c, const char *name, const viv_rec *info)
 {
+    json_t *doc;
+
     if (c->quiet) {
         (void)printf("%s\n", name);
         return 0;
     }
-    return vivi_cli_rec(c, info);
+    doc = vivi_rec_to_json(info);
+    if (doc) {
+        json_t *guest = vivi_look_guest(c, name, info);
+
+        (void)json_object_set_new(doc, "guest", guest ? guest : json_null());
+    }
+    return vivi_cli_record(c, doc);
 }
 
 int vivi_cmd_inspect(struct vivi_cli *c)

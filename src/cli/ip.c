@@ -18,8 +18,15 @@ static int no_address(struct vivi_cli *c, const char *name, const char *state)
 static int print_ip(struct vivi_cli *c, const char *name, const viv_rec *info)
 {
     const char *ip = viv_rec_str(info, "ip"), *state = viv_rec_str(info, "state");
+    cleanup_json json_t *guest = NULL;
     int reachable = 1;
 
+    if (!ip) { /* not ready by any proof that names one, but its agent may know */
+        guest = vivi_look_guest(c, name, info);
+        ip = json_string_value(json_object_get(guest, "address"));
+        if (ip && !*ip)
+            ip = NULL;
+    }
     if (!ip)
         return no_address(c, name, state ? state : "unknown");
     (void)viv_rec_bool(info, "ip_reachable", &reachable);

@@ -60,7 +60,7 @@ static int attend(struct vivi_cli *c, viv_vm *vm, bool changed, const struct viv
         return code;
     if (changed && !c->quiet)
         vivi_cli_note(c, "%s: created", viv_vm_name(vm));
-    return vivi_foreground_run(c, vm, how);
+    return c->args.rest ? vivi_run_command(c, vm, how) : vivi_foreground_run(c, vm, how);
 }
 
 int vivi_cmd_run(struct vivi_cli *c)
@@ -72,11 +72,10 @@ int vivi_cmd_run(struct vivi_cli *c)
     bool detached = vivi_args_has(&c->args, "--detach");
     int changed = 1, code;
 
-    if (c->args.rest) {
-        (void)vivi_fail(&err, VIV_E_UNSUPPORTED,
-                        "needs an agent in the guest; not in this version");
-        return vivi_cli_fail(c, NULL, &err);
-    }
+    if (c->args.rest && (detached || c->args.n_rest == 0))
+        return vivi_cli_usage(c, "viv exec runs commands in a VM that runs already",
+                              detached ? "-d and a command exclude each other"
+                                       : "-- needs a command behind it");
     if (vivi_args_duration(&c->args, "--timeout", &how.timeout_ms, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     code = vivi_making_document(c, &d);
@@ -87,7 +86,7 @@ int vivi_cmd_run(struct vivi_cli *c)
     code = vivi_cli_open(c, VIV_OPEN_CREATE);
     if (code)
         return code;
-    if (!detached && viv_subscribe(c->v, NULL, 0, &err) < 0)
+    if (!detached && !c->args.rest && viv_subscribe(c->v, NULL, 0, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     code = vivi_making_create(c, &d, &vm, &changed);
     if (code)

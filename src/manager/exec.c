@@ -25,8 +25,8 @@ static int64_t connect_ms(const viv_opts *o)
 }
 
 /* Begins the operation: first the monitor is asked for a channel, then the job goes on. */
-static int submit(viv_vm *m, struct vivi_job *job_consume, const viv_opts *o, viv_op **ret,
-                  viv_error *err)
+static int begin(viv_vm *m, struct vivi_job *job_consume, const viv_opts *o, viv_op **ret,
+                 viv_error *err)
 {
     int64_t wait = connect_ms(o), timeout = vivi_opt_i64(o, "timeout_ms", -1);
     struct vivi_request_of q = {.verb = "agent",
@@ -54,11 +54,11 @@ static int submit(viv_vm *m, struct vivi_job *job_consume, const viv_opts *o, vi
     return r;
 }
 
-static int deliver(viv_vm *m, struct vivi_job *job_consume, const viv_opts *o, viv_op **ret_op,
-                   viv_rec **ret_result, viv_error *err)
+int vivi_job_submit(viv_vm *m, struct vivi_job *job_consume, const viv_opts *o, viv_op **ret_op,
+                    viv_rec **ret_result, viv_error *err)
 {
     viv_op *op = NULL;
-    int r = submit(m, job_consume, o, &op, err);
+    int r = begin(m, job_consume, o, &op, err);
 
     return r < 0 ? r : vivi_op_deliver(op, ret_op, ret_result, NULL, err);
 }
@@ -170,7 +170,7 @@ int viv_vm_exec(viv_vm *m, const char *const *argv, const viv_opts *o, viv_op **
         r = exec_request(j, argv, o, err);
     if (r < 0)
         return r;
-    return deliver(m, take_ptr(j), o, ret_op, ret_result, err);
+    return vivi_job_submit(m, take_ptr(j), o, ret_op, ret_result, err);
 }
 
 int viv_exec_signal(viv_op *op, int sig, viv_error *err)
@@ -245,5 +245,5 @@ int viv_vm_guest_info(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **r
     if (r < 0)
         return r;
     vivi_job_put(j, NULL, "info");
-    return deliver(m, j, o, ret_op, ret_result, err);
+    return vivi_job_submit(m, j, o, ret_op, ret_result, err);
 }

@@ -75,6 +75,10 @@ void vivi_job_put(struct vivi_job *j, const char *key, const char *value);
 void vivi_job_put_i64(struct vivi_job *j, const char *key, int64_t value);
 /* Duplicates fd (−1: none). */
 int vivi_job_end_set(struct vivi_job *j, int which, int fd, viv_error *err);
+/* Makes the operation and hands it out, or blocks for its result. Options timeout_ms, connect_ms.
+ */
+int vivi_job_submit(viv_vm *m, struct vivi_job *job_consume, const viv_opts *o, viv_op **ret_op,
+                    viv_rec **ret_result, viv_error *err);
 /* The monitor has answered: fd is the channel, consumed. Failures end the operation. */
 void vivi_job_begin(struct vivi_job *j, int fd_consume);
 /* Closes everything; the operation is over. */

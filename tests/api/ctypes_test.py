@@ -5,6 +5,8 @@
 """
 import ctypes as c
 import json
+import os
+import select
 import shutil
 import sys
 import tempfile
@@ -32,6 +34,10 @@ for name, result, *args in [
         ("viv_rec_str", S, P, S), ("viv_vm_start", c.c_int, P, P, P, P, P),
         ("viv_vm_stop", c.c_int, P, P, P, P, P), ("viv_vm_remove", c.c_int, P, P, P, P, P),
         ("viv_opts_new", c.c_int, P, P), ("viv_opts_set_str", c.c_int, P, S, S, P),
+        ("viv_opts_set_i64", c.c_int, P, S, c.c_int64, P),
+        ("viv_vm_exec", c.c_int, P, P, P, P, P, P), ("viv_exec_signal", c.c_int, P, c.c_int, P),
+        ("viv_op_done", c.c_int, P), ("viv_op_wait", c.c_int, P, c.c_int64, P, P),
+        ("viv_op_free", None, P), ("viv_vm_guest_info", c.c_int, P, P, P, P, P),
         ("viv_opts_free", None, P)]:
     function = getattr(lib, name)
     function.restype, function.argtypes = result, args
@@ -50,16 +56,46 @@ def call(function, *args, out=False):
     return ret
 
 
+def run_in_guest(v, vm):
+    """A program in the guest, with a pipe for its output; and one that is ended by a signal."""
+    err, result, op = Error(size=c.sizeof(Error)), P(), P()
+    reader, writer = os.pipe()
+    opts = call("viv_opts_new", out=True)
+    call("viv_opts_set_i64", opts, b"stdout_fd", writer)
+    argv = (S * 4)(b"echo", b"hello", b"guest", None)
+    assert lib.viv_vm_exec(vm, argv, opts, None, c.byref(result), c.byref(err)) == 0, err.message
+    os.close(writer)
+    assert os.read(reader, 100) == b"hello guest\n"
+    os.close(reader)
+    assert json.loads(lib.viv_rec_json(result)) == {"exit": 0, "signal": None, "text": None}
+    lib.viv_rec_free(result)
+    lib.viv_opts_free(opts)
+    argv = (S * 2)(b"wait", None)
+    assert lib.viv_vm_exec(vm, argv, None, c.byref(op), None, c.byref(err)) == 0, err.message
+    while lib.viv_exec_signal(op, 15, None) != 0:  # until it runs
+        assert lib.viv_op_done(op) == 0
+        select.select([lib.viv_fd(v)], [], [], 30)
+        assert lib.viv_dispatch(v, c.byref(err)) == 0, err.message
+    assert lib.viv_op_wait(op, 30000, c.byref(result), c.byref(err)) == 0, err.message
+    assert json.loads(lib.viv_rec_json(result))["signal"] == 15
+    lib.viv_rec_free(result)
+    lib.viv_op_free(op)
+    assert lib.viv_vm_guest_info(vm, None, None, c.byref(result), c.byref(err)) == 0, err.message
+    assert json.loads(lib.viv_rec_json(result))["hostname"] == "fake"
+    lib.viv_rec_free(result)
+
+
 def main():
     root = tempfile.mkdtemp(prefix="vivp.")
-    print("1..5")
+    print("1..6")
     try:
         assert c.sizeof(Error) == 1024
         assert lib.viv_code_name(-3) == b"NOT_FOUND" and lib.viv_code_exit(3) == 3
         assert lib.viv_version().count(b".") == 2
         print("ok 1 - constants and the size of an error")
         v = call("viv_open", root.encode(), 1, out=True)
-        yaml = b"name: web\ndriver: fake\nlabels: {job: \"42\"}\n"
+        yaml = b"name: web\ndriver: fake\nlabels: {job: \"42\"}\n" \
+            b"fake: {script: \"agent; ready\"}\n"
         config = call("viv_config_parse", yaml, len(yaml), None, out=True)
         vm, err = P(), Error(size=c.sizeof(Error))
         assert lib.viv_create(v, config, 0, c.byref(vm), None, c.byref(err)) == 0, err.message
@@ -82,13 +118,15 @@ def main():
         except VivError as e:
             assert e.args == (3, "no such VM", 'did you mean "web"?'), e.args
         print("ok 4 - it is listed, and what is not there is not found")
+        run_in_guest(v, vm)
+        print("ok 5 - programs run in its guest, and end")
         assert lib.viv_vm_stop(vm, None, None, None, c.byref(err)) == 0, err.message
         assert lib.viv_vm_remove(vm, None, None, None, c.byref(err)) == 0, err.message
         for free, handle in (("viv_list_free", rows), ("viv_rec_free", info),
                              ("viv_rec_free", result), ("viv_opts_free", opts),
                              ("viv_vm_free", vm), ("viv_config_free", config), ("viv_close", v)):
             getattr(lib, free)(handle)
-        print("ok 5 - it is stopped and removed")
+        print("ok 6 - it is stopped and removed")
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -1,12 +1,15 @@
 """Programs in the guest, on the fake's pretended agent: streams, signals, terminals, and what ends them."""
 
+import fcntl
 import hashlib
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 import tty
 
@@ -164,9 +167,6 @@ class Terminal:
         self.text = ""
 
     def resize(self, rows, cols):
-        import fcntl
-        import struct
-        import termios
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
     def expect(self, text, deadline=30):
@@ -177,6 +177,11 @@ class Terminal:
             self.text += os.read(self.master, 65536).decode()
 
     def send(self, text):
+        """Types it, once the terminal is raw: what comes before that is echoed by the terminal itself."""
+        end = time.monotonic() + 30
+        while tty.tcgetattr(self.slave)[3] & termios.ECHO:
+            assert time.monotonic() < end, "the terminal never got raw"
+            select.select([self.master], [], [], 0.01)  # nobody tells
         os.write(self.master, text.encode())
 
     def end(self, code):
@@ -322,3 +327,14 @@ def test_ready_is_told_by_the_agent(root):
     marker = root.fake("marker", "ready after=1s; agent-ready after=5ms", ready={"by": "marker"})
     marker("start", "--wait")
     assert marker.info()["ready"]["proof"] == "marker"
+
+
+def test_run_is_for_one_command(root):
+    config = root.config("job", driver="fake", fake={"script": AGENT})
+    r = root("run", "--rm", config, "--", "echo", "done")
+    assert r.out == "done\n"
+    assert root("run", "--rm", config, "--", "exit", "7", code=7).out == ""
+    assert root("ps", "-q").out == ""
+    root("run", config, "--", "true")
+    assert root.inspect("job")["state"] == "stopped"
+    assert root("run", "-d", config, "--", "true", code=2).err.startswith("viv: run: -d and a command")

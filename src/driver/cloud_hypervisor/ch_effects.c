@@ -441,6 +441,7 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .pause = ch_pause,
     .resume = ch_resume,
     .reset = ch_reset,
+    .agent_fresh = true,
     .agent_connect = ch_agent_connect,
     .done = ch_done,
 };

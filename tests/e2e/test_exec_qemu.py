@@ -1,0 +1,110 @@
+"""Programs and files in a real guest: the demo guest's own agent under QEMU."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+import vivtest
+
+DEADLINE = vivtest.BOOT_DEADLINE
+
+
+@pytest.fixture
+def vm(root, guest):
+    return root.qemu("web", guest).boot()
+
+
+def run(vm, *argv, **kw):
+    return vm("exec", "--", *argv, deadline=DEADLINE, **kw)
+
+
+def started(vm, *flags):
+    """A program of the guest that runs until somebody ends it."""
+    p = vm.root.popen("exec", "-i", *flags, vm.name, "--", "sh", "-c", "echo here; exec sleep 987654")
+    vivtest.read_until(p.stdout, "here", DEADLINE)
+    return p
+
+
+def nothing_runs(vm):
+    return "987654" not in run(vm, "ps").out
+
+
+def test_a_command_of_a_real_guest(vm):
+    assert run(vm, "uname", "-sr").out.startswith("Linux ")
+    r = run(vm, "sh", "-c", "echo out; echo err >&2; exit 3", code=3)
+    assert (r.out, r.err) == ("out\n", "err\n")
+    assert run(vm, "sh", "-c", "kill -9 $$", code=137).out == ""
+    assert run(vm, "nosuch", code=127).err.startswith("viv: exec web: nosuch")
+    r = vm.root("exec", "-e", "A=b c", "-w", "/tmp", "web", "--", "sh", "-c", "echo $A; pwd", deadline=DEADLINE)
+    assert r.out == "b c\n/tmp\n"
+    info = vm.info()
+    assert info["guest"]["hostname"] and info["guest"]["cpus"]["online"] == 1
+    # The bytes of a few MB, both ways.
+    data = os.urandom(3_000_000)
+    p = subprocess.run([vm.root.viv, "exec", "-i", "web", "--", "cat"], env=vm.root.env, input=data,
+                       capture_output=True, timeout=DEADLINE, check=True)
+    assert hashlib.sha256(p.stdout).digest() == hashlib.sha256(data).digest()
+    # Many at once.
+    many = [vm.root.popen("exec", "web", "--", "echo", str(i)) for i in range(20)]
+    assert [p.communicate(timeout=DEADLINE)[0] for p in many] == [f"{i}\n" for i in range(20)]
+    assert vm("stop", deadline=DEADLINE).out == "web: stopped (agent)\n"
+
+
+def test_every_end_in_the_middle_has_a_name_and_leaves_nothing(vm):
+    with started(vm) as p:
+        vivtest.kill(vm.info()["monitor"])
+        assert p.wait(DEADLINE) == 125
+        assert p.stderr.read() == "viv: exec web: its monitor ended in the middle of it\n"
+    assert nothing_runs(vm)
+    with started(vm) as p:
+        p.send_signal(signal.SIGKILL)
+    assert nothing_runs(vm)
+    with started(vm) as p:
+        run(vm, "killall", "-9", "viv-agent", code=125)
+        assert p.wait(DEADLINE) == 125
+        assert "agent in the guest" in p.stderr.read()
+    assert nothing_runs(vm)
+    with started(vm, "--timeout", "2s") as p:
+        vm("pause")
+        begin = time.monotonic()
+        assert p.wait(DEADLINE) == 125
+        assert p.stderr.read() == "viv: exec web: not over after 2 s: ended\n"
+        assert time.monotonic() - begin < 10
+        vm("resume")
+    assert nothing_runs(vm)
+    with started(vm) as p:
+        vm("reboot", "--hard", deadline=DEADLINE)
+        assert p.wait(DEADLINE) == 125
+        assert p.stderr.read() == "viv: exec web: the guest rebooted\n"
+    vm("wait", "ready", deadline=DEADLINE)
+    assert run(vm, "echo", "on").out == "on\n"
+
+
+def test_files_and_trees_go_both_ways(vm, tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "a").write_bytes(os.urandom(200_000))
+    (tree / "sub" / "run").write_text("#!/bin/sh\necho ran\n")
+    (tree / "sub" / "run").chmod(0o755)
+    (tree / "link").symlink_to("sub/run")
+    vm.root("cp", tree, "web:/tmp", deadline=DEADLINE)
+    assert run(vm, "/tmp/tree/link").out == "ran\n"
+    vm.root("cp", "web:/tmp/tree", tmp_path / "back", deadline=DEADLINE)
+    back = tmp_path / "back"
+    assert (back / "a").read_bytes() == (tree / "a").read_bytes()
+    assert os.readlink(back / "link") == "sub/run"
+    assert os.stat(back / "sub" / "run").st_mode & 0o777 == 0o755
+    assert int(os.stat(back / "a").st_mtime) == int(os.stat(tree / "a").st_mtime)
+    p = subprocess.run([vm.root.viv, "cp", "-", "web:/tmp/one"], env=vm.root.env, input=b"x" * 100_000,
+                       timeout=DEADLINE, check=True, capture_output=True)
+    p = subprocess.run([vm.root.viv, "cp", "web:/tmp/one", "-"], env=vm.root.env, timeout=DEADLINE, check=True,
+                       capture_output=True)
+    assert p.stdout == b"x" * 100_000
+    r = vm.root("cp", "web:/nosuch", tmp_path, code=3, deadline=DEADLINE)
+    assert r.err.startswith("viv: cp web: /nosuch")
+    r = vm.root("cp", tree / "a", "web:/no/such/dir/a", code=3, deadline=DEADLINE)
+    assert "/no/such/dir" in r.err
+    vm.root("cp", "--mkdir", tree / "a", "web:/no/such/dir/a", deadline=DEADLINE)
