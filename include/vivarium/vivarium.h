@@ -120,11 +120,13 @@ VIV_API int viv_dispatch(viv *v, viv_error *err); /* never blocks */
 
 #define VIV_EVENTS_ALL UINT64_MAX /* viv_subscribe: every event that is still kept */
 /*
- * Events. filter: NULL or "vm=web,type=state" (keys vm, uuid, type); after_seq: 0 = from now on,
- * else every event with a greater number that is still kept (VIV_EVENTS_ALL: all of those). One
- * subscription per viv; a second call replaces it. Records have seq, time, vm, uuid, run, boot,
- * type and what the type adds. A reader that is too slow gets one event of type "lost" with the
- * count, its other keys null.
+ * Events. filter: NULL or "vm=web,type=state" (keys vm, uuid, type, state: what a "state" event
+ * tells, or ready, labels.KEY: of the VM as it is labelled now, VMs to come included; all must
+ * hold;
+ * ",," is a comma of a value); after_seq: 0 = from now on, else every event with a greater number
+ * that is still kept (VIV_EVENTS_ALL: all of those). One subscription per viv; a second call
+ * replaces it. Records have seq, time, vm, uuid, run, boot, type and what the type adds. A reader
+ * that is too slow gets one event of type "lost" with the count, its other keys null.
  */
 VIV_API int viv_subscribe(viv *v, const char *filter, uint64_t after_seq, viv_error *err);
 VIV_API int viv_next(viv *v, viv_rec **ret_event, viv_error *err); /* 1 an event, 0 none now */
@@ -157,6 +159,18 @@ VIV_API int viv_config_check(viv *v, const viv_config *c, viv_list **ret_problem
 VIV_API int viv_config_plan(viv *v, const viv_config *c, viv_rec **ret, viv_error *err);
 VIV_API void viv_config_free(viv_config *c);
 
+#define VIV_CONFIG_RUNNING 1u /* viv_vm_config: of this run, not of the next start */
+/*
+ * The configuration of m, whole, to look at, or to change (viv_config_set) and to hand to
+ * viv_vm_apply. It knows what it was made from: if somebody else changes the VM first, applying it
+ * is refused (BUSY with VIV_ERR_RETRY). Errors: NOT_FOUND; WRONG_STATE (VIV_CONFIG_RUNNING: it does
+ * not run); PROTOCOL (broken record).
+ */
+VIV_API int viv_vm_config(viv_vm *m, uint64_t flags, viv_config **ret, viv_error *err);
+/* c (parsed from a text, say) is to take the place of what base is, and of nothing newer. INVALID:
+ * base is not from viv_vm_config. */
+VIV_API int viv_config_set_base(viv_config *c, const viv_config *base, viv_error *err);
+
 /* ---- machines ---------------------------------------------------------------------------- */
 
 /*
@@ -173,10 +187,10 @@ VIV_API const char *viv_vm_name(const viv_vm *m); /* borrowed */
 VIV_API const char *viv_vm_uuid(const viv_vm *m);
 
 /*
- * filter: NULL, or "state=ready,labels.job=42" (keys name, state, driver, labels.KEY; all must
- * hold; "ready" is a running VM that is ready). Records, sorted by name: name, uuid, state,
- * ready{proof,at,after_ms}, ip, ip_reachable, reason{code,text}, cpus, memory_bytes, driver, accel,
- * labels, run, boot, restarts, created_at, started_at, next_start_at,
+ * filter: NULL, or "state=ready,labels.job=42" (keys name, uuid, state, driver, labels.KEY; all
+ * must hold; "ready" is a running VM that is ready; ",," is a comma of a value). Records, sorted by
+ * name: name, uuid, state, ready{proof,at,after_ms}, ip, ip_reachable, reason{code,text}, cpus,
+ * memory_bytes, driver, accel, labels, run, boot, restarts, created_at, started_at, next_start_at,
  * vmm{pid,start_time,version,path}; what is absent is null. Broken ones are in it, with state
  * "broken" and the reason.
  */
@@ -186,7 +200,8 @@ VIV_API int viv_caps(viv *v, const char *driver_or_null, viv_list **ret, viv_err
 /* Rows {check, ok, required, message, hint}: VMs run without what is not required, only not as
  * well. */
 VIV_API int viv_doctor(viv *v, viv_list **ret, viv_error *err);
-/* What `viv inspect -o json` prints; from files, so it works while nobody keeps the VM. */
+/* What `viv inspect -o json` prints ("pending": what of the configuration waits for the next start,
+ * as in viv_vm_apply's "changes", or null); from files, so it works while nobody keeps the VM. */
 VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);
 
 /*
@@ -207,6 +222,7 @@ VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);
  *   pause, resume: timeout_ms (10000)
  *   reboot: hard; timeout_ms
  *   remove: force, also a running one
+ *   apply: see below
  *   wait: until ("ready" default, "exit", or a state); timeout_ms (none)
  *
  * TIMEOUT ends the waiting only; the message says what goes on.
@@ -238,6 +254,29 @@ VIV_API int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec *
  */
 VIV_API int viv_vm_autostart(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                              viv_error *err);
+
+/*
+ * Changes m's configuration to c, a whole one: what c leaves out has its default, and what it
+ * leaves to us (driver, machine, MAC addresses) stays. It is stored whole or not at all, for the
+ * next start; what differs from the run that goes on is changed in it as far as the driver can, and
+ * waits for the next start otherwise. With c from viv_vm_config only what was set in it is changed
+ * in this run, else whatever waits.
+ *
+ * Options: dry_run: says what would be, and does nothing; next: leaves this run alone; live:
+ * changes only this run (c from viv_vm_config with VIV_CONFIG_RUNNING); strict: is UNSUPPORTED, or
+ * fails, and stores nothing when something cannot be changed in this run; timeout_ms (60000) for
+ * each change that waits for the guest.
+ *
+ * Result: as of the verbs above, and "changes": [{path, op ("add", "remove", "change"), from, to,
+ * when ("fixed", "next-start", "live"), applied ("now", "next-start", "refused"), reason}]. path is
+ * "cpus.count", "labels.job", or a device: "disks.data". "refused" is only seen in a dry run.
+ *
+ * Errors: INVALID (a field that is fixed at creation; a problem that is new: all of them by
+ * viv_config_check), BUSY (changed by somebody else, RETRY; another verb is in progress),
+ * WRONG_STATE (live: it does not run), UNSUPPORTED (live, strict), IO (nothing was changed).
+ */
+VIV_API int viv_vm_apply(viv_vm *m, const viv_config *c, const viv_opts *o, viv_op **ret_op,
+                         viv_rec **ret_result, viv_error *err);
 
 /* ---- inside the guest -------------------------------------------------------------------- */
 

@@ -20,6 +20,7 @@ enum vivi_targets {
     VIVI_TARGETS_IMAGE, /* a configuration file or an image */
     VIVI_TARGETS_WAIT,  /* VMs, then what to wait for */
     VIVI_TARGETS_SUB,   /* a subcommand, then VMs, or --all, or --filter */
+    VIVI_TARGETS_SET,   /* a VM, then settings */
 };
 
 struct vivi_cli;
@@ -111,6 +112,9 @@ void vivi_doc_ptr(viv_config **c);
 
 int vivi_cmd_run(struct vivi_cli *c);
 int vivi_cmd_create(struct vivi_cli *c);
+int vivi_cmd_apply(struct vivi_cli *c);
+int vivi_cmd_set(struct vivi_cli *c);
+int vivi_cmd_edit(struct vivi_cli *c);
 int vivi_cmd_start(struct vivi_cli *c);
 int vivi_cmd_stop(struct vivi_cli *c);
 int vivi_cmd_kill(struct vivi_cli *c);

@@ -22,7 +22,9 @@ const struct vivi_flag vivi_flags_global[] = {
 static const struct vivi_flag flags_select[] = {
     {"--all", 'a', VIVI_V_NONE, NULL, NULL, NULL, "every VM that the command can apply to"},
     {"--filter", 0, VIVI_V_FILTER, "FILTER", NULL, NULL,
-     "only VMs that match, as in state=ready,labels.job=42"},
+     "only VMs that match, as in state=ready,labels.job=42; may be repeated"},
+    {"--label", 0, VIVI_V_TEXT, "KEY=VALUE", NULL, NULL,
+     "only VMs with this label; may be repeated"},
     END,
 };
 
@@ -40,7 +42,38 @@ static const struct vivi_flag flags_dry_run[] = {
     END,
 };
 
+static const struct vivi_flag flags_changing[] = {
+    {"--next", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "leave this run alone: only from the next start on"},
+    {"--live", 0, VIVI_V_NONE, NULL, NULL, NULL, "change only this run, not the next start"},
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "60s",
+     "how long each change may take that waits for the guest"},
+    END,
+};
+
+static const struct vivi_flag flags_diff[] = {
+    {"--dry-run", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "print what would be changed, and change nothing"},
+    END,
+};
+
 /* ---- flags of single commands ---- */
+
+static const struct vivi_flag flags_apply[] = {
+    {"--dry-run", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "print what would be changed, and change nothing"},
+    {"--next", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "leave this run alone: only from the next start on"},
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "60s",
+     "how long each change may take that waits for the guest"},
+    END,
+};
+
+static const struct vivi_flag flags_show[] = {
+    {"--pending", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "show VM: what of its configuration waits for the next start"},
+    END,
+};
 
 static const struct vivi_flag flags_run[] = {
     {"--detach", 'd', VIVI_V_NONE, NULL, NULL, NULL,
@@ -112,7 +145,9 @@ static const struct vivi_flag flags_ps[] = {
     {"--all", 'a', VIVI_V_NONE, NULL, NULL, NULL, "accepted: all states are always listed"},
     {"--running", 0, VIVI_V_NONE, NULL, NULL, NULL, "only VMs that have a VMM"},
     {"--filter", 0, VIVI_V_FILTER, "FILTER", NULL, NULL,
-     "only VMs that match, as in state=ready,labels.job=42"},
+     "only VMs that match, as in state=ready,labels.job=42; may be repeated"},
+    {"--label", 0, VIVI_V_TEXT, "KEY=VALUE", NULL, NULL,
+     "only VMs with this label; may be repeated"},
     END,
 };
 
@@ -166,7 +201,11 @@ static const struct vivi_flag flags_events[] = {
      "every event after this number that is still kept; 0 is all"},
     {"--no-follow", 0, VIVI_V_NONE, NULL, NULL, NULL, "print what is there, then end"},
     {"--filter", 0, VIVI_V_FILTER, "FILTER", NULL, NULL,
-     "only events that match, as in vm=web,type=state"},
+     "only events that match, as in vm=web,type=state or labels.job=42; may be repeated"},
+    {"--label", 0, VIVI_V_TEXT, "KEY=VALUE", NULL, NULL,
+     "only events of VMs with this label; may be repeated"},
+    {"--all", 'a', VIVI_V_NONE, NULL, NULL, NULL,
+     "accepted: without a filter the events of all VMs are told"},
     END,
 };
 
@@ -204,6 +243,30 @@ const struct vivi_command vivi_commands[] = {
      {.sets = {flags_config, flags_dry_run, vivi_flags_global}, .fields = true},
      vivi_cmd_create,
      false},
+    {"apply",
+     NULL,
+     "Making",
+     "create a VM, or change it to a configuration",
+     "[FLAGS] -f FILE",
+     "viv-apply",
+     VIVI_TARGETS_IMAGE,
+     NULL,
+     {.sets = {flags_apply, flags_config, vivi_flags_global}, .fields = true},
+     vivi_cmd_apply,
+     false},
+    {"set",
+     NULL,
+     "Making",
+     "change single fields of a VM",
+     "[FLAGS] VM PATH=VALUE…",
+     "viv-apply",
+     VIVI_TARGETS_SET,
+     NULL,
+     {.sets = {flags_changing, flags_diff, vivi_flags_global}},
+     vivi_cmd_set,
+     false},
+    {"edit", NULL, "Making", "change a VM's configuration in an editor", "[FLAGS] VM", "viv-apply",
+     VIVI_TARGETS_ONE, NULL, ONLY(flags_changing), vivi_cmd_edit, false},
     {"start",
      NULL,
      "Life",
@@ -271,11 +334,11 @@ const struct vivi_command vivi_commands[] = {
      NULL,
      "Tool",
      "check and show configurations, their schema and their fields",
-     "check [FLAGS] FILE | show [FLAGS] VM|FILE | schema | docs",
+     "check [FLAGS] FILE | show [FLAGS] [--pending] VM|FILE | schema | docs",
      "viv-config",
      VIVI_TARGETS_NONE,
      "check|show|schema|docs",
-     {.sets = {flags_config, vivi_flags_global}, .fields = true},
+     {.sets = {flags_show, flags_config, vivi_flags_global}, .fields = true},
      vivi_cmd_config,
      false},
     {"completion", NULL, "Tool", "print the completion script of a shell", "bash | zsh | fish",

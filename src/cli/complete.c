@@ -158,9 +158,9 @@ static void offer_filters(struct completion *k)
     }
     eq = strchr(part.word, '=');
     if (!eq && !strcmp(k->cmd->name, "events")) {
-        offer_choices(&part, "vm=|type=");
+        offer_choices(&part, "vm=|type=|state=|labels.");
     } else if (!eq) {
-        offer_choices(&part, "state=|name=|driver=|labels.");
+        offer_choices(&part, "state=|name=|driver=|uuid=|labels.");
     }
     if (!eq) {
         (void)puts(":nospace");
@@ -322,7 +322,7 @@ static void offer_own_words(const struct completion *k)
         offer_commands(k);
 }
 
-static void offer_words(const struct completion *k)
+static void offer_words(struct completion *k)
 {
     switch (k->cmd->targets) {
     case VIVI_TARGETS_NONE: offer_own_words(k); break;
@@ -345,6 +345,12 @@ static void offer_words(const struct completion *k)
     case VIVI_TARGETS_IMAGE:
         if (k->n_before == 0)
             offer_images(k);
+        break;
+    case VIVI_TARGETS_SET:
+        if (k->n_before == 0)
+            offer_vms(k);
+        else
+            offer_settings(k);
         break;
     }
 }

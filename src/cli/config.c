@@ -1,6 +1,7 @@
 /* viv config check | show | schema | docs */
 #include <string.h>
 
+#include "cli/change.h"
 #include "cli/making.h"
 #include "cli/out.h"
 
@@ -72,6 +73,30 @@ static int show_vm(struct vivi_cli *c, viv_vm *vm)
     return print_document(c, doc ? json_incref(json_object_get(doc, "config")) : NULL);
 }
 
+/* --pending: what of the configuration waits for the next start, one difference a line. */
+static int show_pending(struct vivi_cli *c, const char *word)
+{
+    cleanup_vm viv_vm *vm = NULL;
+    cleanup_rec viv_rec *info = NULL;
+    cleanup_json json_t *doc = NULL;
+    viv_error err = VIV_ERROR_INIT;
+
+    if (viv_lookup(c->v, word, &vm, &err) < 0)
+        return vivi_cli_fail(c, word, &err);
+    if (viv_vm_info(vm, &info, &err) < 0)
+        return vivi_cli_fail(c, viv_vm_name(vm), &err);
+    doc = vivi_rec_to_json(info);
+    if (!doc)
+        return vivi_cli_oom(c);
+    if (vivi_cli_structured(c))
+        return vivi_cli_record(c, json_pack("{s:s,s:O}", "name", viv_vm_name(vm), "pending",
+                                            json_object_get(doc, "pending")));
+    vivi_changes_print(c, stdout, json_object_get(doc, "pending"));
+    if (json_is_null(json_object_get(doc, "pending")))
+        vivi_cli_note(c, "%s: nothing waits for the next start", viv_vm_name(vm));
+    return 0;
+}
+
 static bool has_layers(const struct vivi_cli *c)
 {
     for (size_t i = 0; i < c->args.n_given; i++) {
@@ -95,6 +120,9 @@ static int show(struct vivi_cli *c)
 
     if (code)
         return code;
+    if (vivi_args_has(&c->args, "--pending"))
+        return word ? show_pending(c, word)
+                    : vivi_cli_usage(c, NULL, "--pending needs the name of a VM");
     if (word && !vivi_document_is_file(word) && viv_lookup(c->v, word, &vm, NULL) == 0)
         return has_layers(c) ? vivi_cli_usage(c, NULL, "%s is a VM: it takes no fields", word)
                              : show_vm(c, vm);

@@ -150,18 +150,17 @@ static int add_flags(struct vivi_cli *c, struct vivi_document *d, viv_error *err
     return r;
 }
 
-/* "path=value", or "disks.data-" which removes. */
-static int add_setting(struct vivi_document *d, const char *text, viv_error *err)
+int vivi_setting_add(viv_config *config, const char *text, viv_error *err)
 {
     const char *eq = strchr(text, '=');
     char path[256];
     size_t len = eq ? (size_t)(eq - text) : strlen(text);
 
     if (len == 0 || len >= sizeof(path) || (!eq && text[len - 1] != '-'))
-        return vivi_fail(err, VIV_E_INVALID, "--set: \"%.200s\" is not PATH=VALUE", text);
+        return vivi_fail(err, VIV_E_INVALID, "\"%.200s\" is not PATH=VALUE", text);
     memcpy(path, text, len);
     path[len] = '\0';
-    return viv_config_set(d->config, path, eq ? eq + 1 : NULL, err);
+    return viv_config_set(config, path, eq ? eq + 1 : NULL, err);
 }
 
 static int add_settings(struct vivi_cli *c, struct vivi_document *d, viv_error *err)
@@ -172,7 +171,9 @@ static int add_settings(struct vivi_cli *c, struct vivi_document *d, viv_error *
         const struct vivi_given *g = &c->args.given[i];
 
         if (g->flag && !strcmp(g->flag->name, "--set"))
-            r = add_setting(d, g->value, err);
+            r = vivi_setting_add(d->config, g->value, err);
+        if (r < 0 && err && !err->field[0])
+            r = vivi_wrap(err, r, "--set");
     }
     return r;
 }

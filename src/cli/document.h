@@ -24,3 +24,5 @@ void vivi_document_done(struct vivi_document *d);
 int vivi_document_read(const char *path, viv_config **ret, viv_error *err);
 /* Does the word name a file rather than an image? */
 bool vivi_document_is_file(const char *word);
+/* "path=value", or "disks.data-" which removes. INVALID otherwise. */
+int vivi_setting_add(viv_config *config, const char *text, viv_error *err);

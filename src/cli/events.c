@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/escape.h"
 #include "cli/out.h"
+#include "cli/select.h"
 #include "cli/signals.h"
 
 #define INTERRUPTED 130
@@ -125,6 +126,8 @@ static int follow(struct vivi_cli *c, int signal_fd)
 int vivi_cmd_events(struct vivi_cli *c)
 {
     bool no_follow = vivi_args_has(&c->args, "--no-follow");
+    cleanup_buf struct vivi_buf text = VIVI_BUF(VIVI_FILTER_TEXT_MAX);
+    const char *filter;
     viv_error err = VIV_ERROR_INIT;
     int64_t since = -1;
     uint64_t after = 0;
@@ -138,13 +141,15 @@ int vivi_cmd_events(struct vivi_cli *c)
         return vivi_cli_usage(c, NULL, "--since: \"%s\" is not a sequence number",
                               vivi_args_str(&c->args, "--since"));
     code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    if (code == 0)
+        code = vivi_select_filter(c, &text, &filter);
     if (code)
         return code;
     if (since > 0)
         after = (uint64_t)since;
     else if (since == 0 || no_follow)
         after = VIV_EVENTS_ALL;
-    if (viv_subscribe(c->v, vivi_args_str(&c->args, "--filter"), after, &err) < 0)
+    if (viv_subscribe(c->v, filter, after, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     if (!no_follow && vivi_signals_catch(&signal_fd, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);

@@ -49,11 +49,7 @@ int vivi_problems_print(struct vivi_cli *c, const char *vm, const viv_list *prob
     return code;
 }
 
-/*
- * A configuration that was refused: all that is wrong with it is told at once. Errors of a
- * configuration carry no VM name; what is wrong with the VM does.
- */
-static int refused(struct vivi_cli *c, struct vivi_document *d, const viv_error *err)
+int vivi_making_refused(struct vivi_cli *c, struct vivi_document *d, const viv_error *err)
 {
     cleanup_list viv_list *problems = NULL;
     cleanup_rec viv_rec *name = NULL;
@@ -84,11 +80,11 @@ int vivi_making_create(struct vivi_cli *c, struct vivi_document *d, viv_vm **ret
         if (r >= 0 && (d->named || *ret_changed))
             return 0;
         if (d->named || (r < 0 && r != -VIV_E_EXISTS))
-            return refused(c, d, &err);
+            return vivi_making_refused(c, d, &err);
         if (r >= 0)
             viv_vm_free(take_ptr(*ret)); /* there was one of that very name and configuration */
     }
-    return refused(c, d, &err);
+    return vivi_making_refused(c, d, &err);
 }
 
 int vivi_plan_print(struct vivi_cli *c, const char *vm, const viv_config *config)

@@ -13,3 +13,8 @@ int vivi_making_plan(struct vivi_cli *c, struct vivi_document *d);
 int vivi_plan_print(struct vivi_cli *c, const char *vm, const viv_config *config);
 /* Prints one line per problem as an error; returns the first one's exit code, 0 without any. */
 int vivi_problems_print(struct vivi_cli *c, const char *vm, const viv_list *problems);
+/*
+ * A configuration that was refused: all that is wrong with it is told at once. Errors of a
+ * configuration carry no VM name; what is wrong with the VM does. Returns the exit code.
+ */
+int vivi_making_refused(struct vivi_cli *c, struct vivi_document *d, const viv_error *err);

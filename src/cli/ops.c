@@ -48,7 +48,9 @@ static void job_begin(struct flight *f, struct vivi_job *job)
         return;
     }
     job->step = 1;
-    if (f->verb->begin(job->vm, f->verb->opts, &job->op, NULL, &job->err) < 0)
+    if ((f->verb->begin_with
+             ? f->verb->begin_with(job, f->verb->ctx)
+             : f->verb->begin(job->vm, f->verb->opts, &job->op, NULL, &job->err)) < 0)
         job_fail(job);
 }
 
@@ -74,7 +76,8 @@ static void job_collect(struct flight *f, struct vivi_job *job)
     r = viv_op_wait(job->op, 0, &job->result, &job->err);
     viv_op_free(take_ptr(job->op));
     if (r < 0) {
-        job_fail(job);
+        if (!f->verb->again || !f->verb->again(job, f->verb->ctx))
+            job_fail(job);
         return;
     }
     merge_result(job);
@@ -86,7 +89,7 @@ static void job_collect(struct flight *f, struct vivi_job *job)
 }
 
 /* Whatever answered, every key is there. */
-static json_t *result_record(const struct vivi_job *job)
+static json_t *result_record(const struct vivi_verb *verb, const struct vivi_job *job)
 {
     static const char *const keys[] = {"state", "ready", "ip",   "reason",
                                        "rung",  "run",   "boot", "accel_notice"};
@@ -100,6 +103,8 @@ static json_t *result_record(const struct vivi_job *job)
         if (!json_object_get(rec, keys[i]))
             bad |= json_object_set_new(rec, keys[i], json_null());
     }
+    if (!bad && verb->extend)
+        bad |= verb->extend(job, rec, verb->ctx);
     if (!bad)
         return rec;
     json_decref(rec);
@@ -113,7 +118,7 @@ static void tell(struct flight *f, struct vivi_job *job)
     vivi_progress_clear(&f->progress);
     if (job->failed && f->verb->ignore_missing && job->err.code == VIV_E_NOT_FOUND) {
         if (vivi_cli_structured(c) && !c->quiet)
-            (void)vivi_cli_record(c, result_record(job));
+            (void)vivi_cli_record(c, result_record(f->verb, job));
         return;
     }
     if (job->failed) {
@@ -127,7 +132,7 @@ static void tell(struct flight *f, struct vivi_job *job)
     if (c->quiet) {
         (void)printf("%s\n", vivi_job_name(job));
     } else if (vivi_cli_structured(c)) {
-        (void)vivi_cli_record(c, result_record(job));
+        (void)vivi_cli_record(c, result_record(f->verb, job));
     } else if (f->verb->say) {
         f->verb->say(c, job);
     }

@@ -13,6 +13,7 @@ struct vivi_job {
     json_t *merged;     /* owned; results of all steps, "changed" of the first */
     viv_error err;      /* of a failed one */
     unsigned step;      /* how many operations it began */
+    unsigned tries;     /* of again */
     bool finished, failed;
 };
 
@@ -25,6 +26,10 @@ struct vivi_verb {
     const char *states; /* what --all means; see vivi_select */
     vivi_begin *begin;
     const viv_opts *opts; /* borrowed; NULL = none */
+    /* Instead of begin, for what needs more: begins job->op, or < 0 and job->err. */
+    int (*begin_with)(struct vivi_job *job, const void *ctx);
+    /* An operation failed (job->err): true, and another one is begun. NULL = never. */
+    bool (*again)(struct vivi_job *job, const void *ctx);
     /* After a step was done: begins the next one in job->op (0), or leaves it NULL. NULL = one
      * step. */
     int (*next)(struct vivi_cli *c, struct vivi_job *job, const void *ctx);
@@ -32,6 +37,8 @@ struct vivi_verb {
     void (*say)(struct vivi_cli *c, const struct vivi_job *job);
     /* More about a failure on stderr, after its message; may be NULL. */
     void (*explain)(struct vivi_cli *c, const struct vivi_job *job);
+    /* Adds to the record that is printed; 0 or −1 (out of memory). May be NULL. */
+    int (*extend)(const struct vivi_job *job, json_t *record, const void *ctx);
     /* What an interrupted wait leaves: "%s goes on; stop it: viv stop %s" has the name twice. */
     bool starts;         /* it is a start or a wait: name the way to stop it */
     bool ignore_missing; /* a VM that is not there is a success that changed nothing */

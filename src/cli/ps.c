@@ -166,15 +166,19 @@ static int print_records(struct vivi_cli *c, const viv_list *list)
 int vivi_cmd_ps(struct vivi_cli *c)
 {
     cleanup_list viv_list *list = NULL;
+    cleanup_buf struct vivi_buf text = VIVI_BUF(VIVI_FILTER_TEXT_MAX);
     viv_error err = VIV_ERROR_INIT;
+    const char *filter;
     int code;
 
     if (c->args.n_words)
         return vivi_cli_usage(c, "viv inspect shows single VMs", "takes no words");
     code = vivi_cli_open(c, VIV_OPEN_READONLY);
+    if (code == 0)
+        code = vivi_select_filter(c, &text, &filter);
     if (code)
         return code;
-    if (viv_ls(c->v, vivi_args_str(&c->args, "--filter"), &list, &err) < 0)
+    if (viv_ls(c->v, filter, &list, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     code = c->quiet || vivi_cli_structured(c) ? print_records(c, list) : print_table(c, list);
     for (size_t i = 0; i < viv_list_len(list); i++)

@@ -18,13 +18,13 @@ struct viv_list {
 static const viv_rec vms[] = {
     {"a", "running"}, {"b", "stopped"}, {"c", "broken"}, {"d", "paused"}, {"e", "created"}};
 static viv_list all = {ARRAY_SIZE(vms), vms};
-static const char *asked_filter;
+static char asked_filter[256];
 static int ls_fails;
 
 int viv_ls(viv *v, const char *filter, viv_list **ret, viv_error *err)
 {
     (void)v;
-    asked_filter = filter;
+    (void)snprintf(asked_filter, sizeof(asked_filter), "%s", filter ? filter : "");
     if (ls_fails)
         return vivi_fail(err, VIV_E_INVALID, "filter: no");
     *ret = &all;
@@ -78,6 +78,7 @@ void vivi_list_ptr(viv_list **l)
 static const struct vivi_flag flags[] = {
     {"--all", 'a', VIVI_V_NONE, NULL, NULL, NULL, ""},
     {"--filter", 0, VIVI_V_FILTER, "F", NULL, NULL, ""},
+    {"--label", 0, VIVI_V_TEXT, "L", NULL, NULL, ""},
     {.name = NULL},
 };
 
@@ -169,6 +170,25 @@ static void a_filter_goes_to_the_library(void **state)
     done(&a);
 }
 
+static void labels_and_filters_are_one_filter(void **state)
+{
+    static const char *const words[] = {"--filter", "state=ready", "--label",
+                                        "job=4,2",  "--filter",    "driver=fake"};
+    static const char *const bad[] = {"--label", "job"};
+    struct asked a;
+
+    (void)state;
+    ask(&a, NULL, 6, words);
+    assert_int_equal(a.code, 0);
+    assert_string_equal(asked_filter, "state=ready,labels.job=4,,2,driver=fake");
+    assert_true(a.sel.several);
+    done(&a);
+    ask(&a, NULL, 2, bad);
+    assert_int_equal(a.code, 2);
+    assert_string_equal(last_error, "--label: \"%s\" is not KEY=VALUE");
+    done(&a);
+}
+
 static void nothing_and_too_much_are_usage_errors(void **state)
 {
     static const char *const both[] = {"web", "--all"};
@@ -181,7 +201,7 @@ static void nothing_and_too_much_are_usage_errors(void **state)
     done(&a);
     ask(&a, NULL, 2, both);
     assert_int_equal(a.code, 2);
-    assert_string_equal(last_error, "names and --all or --filter exclude each other");
+    assert_string_equal(last_error, "names exclude --all, --filter and --label");
     done(&a);
 }
 
@@ -192,6 +212,7 @@ int main(void)
         cmocka_unit_test(all_means_the_states_that_the_verb_applies_to),
         cmocka_unit_test(without_states_all_is_everything_but_broken_ones),
         cmocka_unit_test(a_filter_goes_to_the_library),
+        cmocka_unit_test(labels_and_filters_are_one_filter),
         cmocka_unit_test(nothing_and_too_much_are_usage_errors),
     };
 

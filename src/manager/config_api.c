@@ -84,7 +84,11 @@ int viv_config_parse(const char *buf, size_t len, const char *origin, viv_config
 
 int viv_config_set(viv_config *c, const char *path, const char *value, viv_error *err)
 {
-    return vivi_config_set(c->doc, path, value, c->base_dir, err);
+    int r = vivi_config_set(c->doc, path, value, c->base_dir, err);
+
+    if (r == 0)
+        vivi_config_touch(c, path);
+    return r;
 }
 
 int viv_config_get(const viv_config *c, const char *path, viv_rec **ret, viv_error *err)
@@ -111,6 +115,7 @@ void viv_config_free(viv_config *c)
     if (!c)
         return;
     json_decref(c->doc);
+    json_decref(c->touched);
     free(c->base_dir);
     free(c);
 }

@@ -16,42 +16,63 @@
 
 #define REVIVE_US (UINT64_C(30) * 1000000)
 
-static const char *const event_keys[] = {"vm", "uuid", "type"};
+/* ---- labels, for filters that ask for them ---- */
 
-static int parse_term(json_t *filter, char *term, viv_error *err)
+/* What the VM of that name is labelled with now, by its uuid. It may be gone: then nothing. */
+static void learn_labels(viv *v, const char *name)
 {
-    char *equals = strchr(term, '=');
+    cleanup_vmdir struct vivi_vmdir d = VIVI_VMDIR_EMPTY;
+    cleanup_json json_t *config = NULL;
+    json_t *labels;
+    unsigned schema;
 
-    if (!equals)
-        return vivi_fail(err, VIV_E_INVALID, "filter: \"%s\" is not KEY=VALUE", term);
-    *equals = '\0';
-    for (size_t i = 0; i < ARRAY_SIZE(event_keys); i++) {
-        if (strcmp(event_keys[i], term) != 0)
-            continue;
-        return json_object_set_new(filter, term, vivi_json_str(equals + 1)) < 0 ? vivi_fail_oom(err)
-                                                                                : 0;
-    }
-    return vivi_fail(err, VIV_E_INVALID, "filter: \"%s\" is not a key of events (vm, uuid, type)",
-                     term);
+    if (vivi_vmdir_open(&v->root, name, &d, NULL) < 0 || !d.uuid[0] ||
+        vivi_json_read_any(d.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &config, &schema,
+                           NULL) < 0)
+        return;
+    labels = json_object_get(config, "labels");
+    if (json_is_object(labels))
+        (void)json_object_set(v->event_labels, d.uuid, labels);
 }
 
-static int parse_event_filter(const char *text, json_t **ret, viv_error *err)
+/* Those that are there: one of them may be removed before anything else is told of it. */
+static void learn_all_labels(viv *v)
 {
-    cleanup_json json_t *filter = json_object();
-    cleanup_free char *copy = strdup(text ? text : "");
-    char *rest = NULL;
+    char **names = NULL;
+    size_t n = 0;
 
-    if (!filter || !copy)
-        return vivi_fail_oom(err);
-    for (char *t = strtok_r(copy, ",", &rest); t; t = strtok_r(NULL, ",", &rest)) {
-        int r = parse_term(filter, t, err);
-
-        if (r < 0)
-            return r;
-    }
-    *ret = take_ptr(filter);
-    return 0;
+    if (vivi_vm_names(&v->root, &names, &n, NULL) < 0)
+        return;
+    for (size_t i = 0; i < n; i++)
+        learn_labels(v, names[i]);
+    vivi_names_free(names, n);
 }
+
+/* Borrowed; NULL: not known. */
+static const json_t *labels_of(viv *v, const json_t *event)
+{
+    const char *name = json_string_value(json_object_get(event, "vm"));
+    const char *uuid = json_string_value(json_object_get(event, "uuid"));
+    const char *type = json_string_value(json_object_get(event, "type"));
+
+    if (!name || !uuid)
+        return NULL;
+    if (!json_object_get(v->event_labels, uuid) || strcmp(type, "config") == 0)
+        learn_labels(v, name);
+    return json_object_get(v->event_labels, uuid);
+}
+
+/* A removed VM is spoken of no more. */
+static void forget_labels(viv *v, const json_t *event)
+{
+    const char *uuid = json_string_value(json_object_get(event, "uuid"));
+    const char *type = json_string_value(json_object_get(event, "type"));
+
+    if (uuid && strcmp(type, "removed") == 0)
+        (void)json_object_del(v->event_labels, uuid);
+}
+
+/* ---- VMs that nobody keeps ---- */
 
 /* Runs, and nobody keeps it? */
 static bool is_orphan(const struct vivi_vmdir *d)
@@ -86,9 +107,8 @@ static void revive_orphans(viv *v)
         return;
     for (size_t i = 0; i < n; i++) {
         cleanup_vmdir struct vivi_vmdir d = VIVI_VMDIR_EMPTY;
-        const json_t *vm = json_object_get(v->event_filter, "vm");
 
-        if (vm && strcmp(json_string_value(vm), names[i]) != 0)
+        if (vivi_filter_excludes(&v->event_filter, names[i]))
             continue;
         if (vivi_vmdir_open(&v->root, names[i], &d, NULL) == 0 && is_orphan(&d))
             revive(v, &d);
@@ -98,10 +118,12 @@ static void revive_orphans(viv *v)
 
 int viv_subscribe(viv *v, const char *filter, uint64_t after_seq, viv_error *err)
 {
-    cleanup_json json_t *parsed = NULL;
+    cleanup_filter struct vivi_filter parsed = {.terms = NULL};
+    cleanup_json json_t *labels = json_object();
     struct vivi_events events;
     uint64_t after = after_seq == 0 ? VIVI_EVENTS_NEW : after_seq == VIV_EVENTS_ALL ? 0 : after_seq;
-    int r = parse_event_filter(filter, &parsed, err);
+    int r =
+        labels ? vivi_filter_parse(filter, VIVI_FILTER_EVENTS, &parsed, err) : vivi_fail_oom(err);
 
     if (r == 0 && v->root.fd < 0)
         r = vivi_fail(err, VIV_E_NOT_FOUND, "state root %s: no such directory", v->root.path);
@@ -113,10 +135,15 @@ int viv_subscribe(viv *v, const char *filter, uint64_t after_seq, viv_error *err
         return r;
     if (v->subscribed)
         vivi_events_done(&v->events);
-    json_decref(v->event_filter);
+    vivi_filter_done(&v->event_filter);
+    json_decref(v->event_labels);
     v->events = events;
-    v->event_filter = take_ptr(parsed);
+    v->event_filter = parsed;
+    parsed.terms = NULL;
+    v->event_labels = take_ptr(labels);
     v->subscribed = true;
+    if (v->event_filter.labels)
+        learn_all_labels(v);
     if (!v->root.readonly)
         revive_orphans(v);
     v->attention = true; /* there may be old ones */
@@ -124,17 +151,18 @@ int viv_subscribe(viv *v, const char *filter, uint64_t after_seq, viv_error *err
     return 0;
 }
 
-static bool wanted(const viv *v, const json_t *event)
+static bool wanted(viv *v, const json_t *event)
 {
-    const char *key;
-    json_t *value;
+    bool matches;
 
     if (strcmp(json_string_value(json_object_get(event, "type")), "lost") == 0 &&
         !json_object_get(event, "seq"))
         return true; /* whoever waits for something has to know that it may have been among them */
-    json_object_foreach(v->event_filter, key,
-                        value) if (!json_equal(json_object_get(event, key), value)) return false;
-    return true;
+    matches = vivi_filter_match_event(&v->event_filter, event,
+                                      v->event_filter.labels ? labels_of(v, event) : NULL);
+    if (v->event_filter.labels)
+        forget_labels(v, event);
+    return matches;
 }
 
 /* Every key is always there. */

@@ -231,6 +231,34 @@ static int add_processes(json_t *doc, const struct sources *s)
     return bad;
 }
 
+/* What of the configuration this run has not: null, or a list of differences. */
+static json_t *pending_json(const struct sources *s)
+{
+    cleanup_diff struct vivi_diff d = {0};
+    cleanup_json json_t *run = NULL;
+    cleanup_json json_t *next = NULL;
+    const json_t *has = json_object_get(s->running, "config");
+    json_t *list;
+
+    if (!vivi_state_has_vmm(s->state.state) || !has || !s->config ||
+        (uint64_t)json_integer_value(json_object_get(s->running, "run")) != s->state.run)
+        return json_null();
+    /* Completed: a field that the older of the two records did not know has its default. */
+    if (vivi_config_complete(has, &run, NULL) < 0 ||
+        vivi_config_complete(s->config, &next, NULL) < 0 || vivi_diff(run, next, &d, NULL) < 0)
+        return json_null();
+    if (d.n == 0)
+        return json_null();
+    list = json_array();
+    for (size_t i = 0; list && i < d.n; i++) {
+        if (json_array_append_new(list, vivi_change_json(&d.items[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
 static json_t *info_json(viv *v, const struct sources *s)
 {
     json_t *doc = json_object();
@@ -244,7 +272,7 @@ static json_t *info_json(viv *v, const struct sources *s)
     bad |= json_object_set_new(doc, "labels", labels_json(s));
     bad |= json_object_set_new(doc, "ports", ports_json(s));
     bad |= json_object_set_new(doc, "config", s->config ? json_incref(s->config) : json_null());
-    bad |= json_object_set_new(doc, "pending", json_null());
+    bad |= json_object_set_new(doc, "pending", pending_json(s));
     bad |= doc ? add_processes(doc, s) : -1;
     bad |= json_object_set_new(doc, "cgroup", cgroup_json(&s->state));
     bad |= json_object_set_new(doc, "autostart", autostart_json(s->vm_fd));

@@ -300,18 +300,34 @@ static int list_quickly(struct lister *l, struct found *f, viv_error *err)
     return r < 0 ? r : 1;
 }
 
+/* Of a VM that does not run: what the next start has, also when the record has not followed. */
+static void take_columns(struct found *f)
+{
+    json_int_t cpus = json_integer_value(vivi_json_at(f->config, "cpus.count"));
+    json_int_t memory = json_integer_value(vivi_json_at(f->config, "memory.size"));
+
+    if (cpus > 0 && cpus <= UINT32_MAX)
+        f->s.cpus = (uint32_t)cpus;
+    if (memory > 0)
+        f->s.memory_bytes = (uint64_t)memory;
+}
+
 /* The configuration, if it has to be looked into; < 0 it is broken (why). */
 static int look_at_config(int vm_fd, struct found *f, viv_error *why)
 {
     char stamp[48];
     unsigned schema;
+    int r;
 
     vivi_config_stamp(vm_fd, VIVI_CONFIG_FILE, stamp);
     if (stamp[0] && strcmp(stamp, f->s.config_stamp) == 0 &&
         json_is_object(json_object_get(f->s.extra, "labels")))
         return 0;
-    return vivi_json_read_any(vm_fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &f->config, &schema,
-                              why);
+    r = vivi_json_read_any(vm_fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &f->config, &schema,
+                           why);
+    if (r == 0 && !vivi_state_has_vmm(f->s.state))
+        take_columns(f);
+    return r;
 }
 
 static int list_thoroughly(struct lister *l, struct found *f, viv_error *err)
@@ -361,7 +377,7 @@ int viv_ls(viv *v, const char *filter, viv_list **ret, viv_error *err)
     struct lister l = {.v = v};
     char **names = NULL;
     size_t n = 0;
-    int r = vivi_filter_parse(filter, &l.filter, err);
+    int r = vivi_filter_parse(filter, VIVI_FILTER_VMS, &l.filter, err);
 
     if (r == 0)
         r = vivi_host_now(&l.now, err);

@@ -17,11 +17,17 @@
 #include "base/buf.h"
 #include "driver/driver.h"
 #include "manager/pollset.h"
-#include "model/config.h"
+#include "model/diff.h"
 #include "store/control.h"
 #include "store/store.h"
 
-#define VIVI_NEVER UINT64_MAX
+#define VIVI_NEVER           UINT64_MAX
+#define VIVI_EVENT_PATHS_MAX 32 /* named in an event of changes */
+
+struct vivi_filter {
+    json_t *terms; /* [[key, value], …]; NULL: everything */
+    bool labels;   /* asks for labels */
+};
 
 struct viv {
     struct vivi_root root;
@@ -32,7 +38,8 @@ struct viv {
     /* subscription */
     bool subscribed;
     struct vivi_events events;
-    json_t *event_filter; /* object: key → wanted text; owned */
+    struct vivi_filter event_filter;
+    json_t *event_labels; /* owned; uuid → labels, when the filter asks for them */
 };
 
 struct viv_vm {
@@ -58,6 +65,9 @@ struct viv_list {
 struct viv_config {
     json_t *doc; /* canonical, only what was given */
     char *base_dir;
+    char base[VIVI_DIGEST_SIZE]; /* of the VM's configuration that it was made from, or "" */
+    bool of_run;                 /* of the one of its run */
+    json_t *touched;             /* owned; paths set since; NULL: whatever waits is meant, too */
 };
 
 /* ---- records (rec.c) ---- */
@@ -98,17 +108,23 @@ int vivi_view_common(json_t *doc, const struct vivi_state *s);
 json_t *vivi_view_proc(
     const struct vivi_proc_id *p); /* {pid,start_time}, or null when it is gone */
 
-/* ---- filter.c ---- */
+/* ---- filter.c: one language for VMs and events ---- */
 
-struct vivi_filter {
-    json_t *terms; /* [[key, value], …]; NULL: everything */
-    bool labels;   /* asks for labels */
-};
-int vivi_filter_parse(const char *text, struct vivi_filter *ret, viv_error *err);
+enum vivi_filter_of { VIVI_FILTER_VMS, VIVI_FILTER_EVENTS };
+
+/* "state=ready,labels.job=42": every term must hold; ",," is a comma of a value. INVALID names what
+ * is no key, no state. */
+int vivi_filter_parse(const char *text, enum vivi_filter_of of, struct vivi_filter *ret,
+                      viv_error *err);
 void vivi_filter_done(struct vivi_filter *f);
 #define cleanup_filter VIVI_CLEANUP(vivi_filter_done)
 bool vivi_filter_match(const struct vivi_filter *f, const struct vivi_state *s,
                        const json_t *labels);
+/* labels: of the event's VM, NULL: not known. */
+bool vivi_filter_match_event(const struct vivi_filter *f, const json_t *event,
+                             const json_t *labels);
+/* Whether it asks for VMs by name and name is none of them. */
+bool vivi_filter_excludes(const struct vivi_filter *f, const char *name);
 
 /* ---- resolve.c: from a configuration as given to one that can be created ---- */
 
@@ -130,6 +146,11 @@ int vivi_resolve(viv *v, const json_t *doc, const char *uuid, struct vivi_resolv
                  viv_error *err);
 /* Fills what a completed document leaves to auto from the recorded one of an existing VM. */
 int vivi_resolve_like(json_t *completed, const json_t *recorded, const char *uuid);
+
+/* ---- apply.c ---- */
+
+/* A configuration of a VM remembers what was set in it. */
+void vivi_config_touch(viv_config *c, const char *path);
 
 /* ---- helpers.c ---- */
 

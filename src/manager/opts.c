@@ -35,6 +35,10 @@ static const struct {
     {"on", VIVI_OPT_BOOL},
     {"program", VIVI_OPT_STR},
     {"unit_dir", VIVI_OPT_STR},
+    {"dry_run", VIVI_OPT_BOOL},
+    {"next", VIVI_OPT_BOOL},
+    {"live", VIVI_OPT_BOOL},
+    {"strict", VIVI_OPT_BOOL},
 };
 
 struct viv_opts {

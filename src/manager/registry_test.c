@@ -304,11 +304,14 @@ static void mistakes_in_filters_are_told(void **state)
     static const struct {
         const char *filter, *message, *hint;
     } bad[] = {
-        {"stat=ready", "filter: \"stat\" is not a key (name, state, driver, labels.KEY)",
+        {"stat=ready", "filter: \"stat\" is not a key (name, uuid, state, driver, labels.KEY)",
          "did you mean \"state\"?"},
         {"state=reddy", "filter: \"reddy\" is not a state", "did you mean \"ready\"?"},
         {"name", "filter: \"name\" is not KEY=VALUE", ""},
-        {"labels.=x", "filter: \"labels.\" is not a key (name, state, driver, labels.KEY)", ""},
+        {"labels.=x", "filter: \"labels.\" is not a key (name, uuid, state, driver, labels.KEY)",
+         "did you mean \"labels.KEY\"?"},
+        {"label=x", "filter: \"label\" is not a key (name, uuid, state, driver, labels.KEY)",
+         "did you mean \"labels.KEY\"?"},
     };
     struct fixture *f = *state;
 
@@ -575,7 +578,9 @@ static void events_reach_a_subscriber_through_the_one_descriptor(void **state)
     assert_int_equal(viv_next(f->v, &e, &err), -VIV_E_INVALID);
     assert_int_equal(viv_subscribe(f->v, "type=what,vm=web", 0, NULL), 0);
     assert_int_equal(viv_subscribe(f->v, "color=red", 0, &err), -VIV_E_INVALID);
-    assert_string_equal(err.message, "filter: \"color\" is not a key of events (vm, uuid, type)");
+    assert_string_equal(
+        err.message,
+        "filter: \"color\" is not a key of events (vm, uuid, type, state, labels.KEY)");
     assert_int_equal(viv_subscribe(f->v, "vm=web", 0, NULL), 0);
     assert_int_equal(viv_dispatch(f->v, NULL), 0);
     assert_int_equal(viv_next(f->v, &e, NULL), 0);

@@ -71,7 +71,8 @@ void viv_close(viv *v)
     }
     if (v->subscribed)
         vivi_events_done(&v->events);
-    json_decref(v->event_filter);
+    vivi_filter_done(&v->event_filter);
+    json_decref(v->event_labels);
     vivi_root_done(&v->root);
     free(v->cache_dir);
     free(v);

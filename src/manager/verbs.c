@@ -3,11 +3,11 @@
  * operation. Deadlines are the monitor's to keep; ours is a little later, so that its answer, which
  * knows more, comes first, and it is what remains when the monitor does not answer at all.
  */
-#include "manager/manager.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "manager/call.h"
 
 #include "base/clock.h"
 
@@ -25,10 +25,8 @@
 
 /* ---- before asking anybody ---- */
 
-enum need { NEED_RECORD, NEED_REPAIRED, NEED_NOTHING };
-
 /* A record that cannot be read. Whoever holds the lock knows the VM without it. */
-static int meet_broken(const struct vivi_vmdir *d, enum need need, const viv_error *why,
+static int meet_broken(const struct vivi_vmdir *d, enum vivi_need need, const viv_error *why,
                        viv_error *err)
 {
     cleanup_close int lock = -1;
@@ -36,12 +34,12 @@ static int meet_broken(const struct vivi_vmdir *d, enum need need, const viv_err
 
     if (vivi_vmdir_is_current(d, NULL) == 0) /* not broken, but being removed */
         return vivi_fail(err, VIV_E_NOT_FOUND, "no such VM");
-    if (need == NEED_NOTHING)
+    if (need == VIVI_NEED_NOTHING)
         return 0;
     r = vivi_lock_open(d->fd, VIVI_LOCK_FILE, 0, &lock, NULL);
     if (r == -VIV_E_BUSY)
         return 0;
-    if (r == 0 && need == NEED_REPAIRED) {
+    if (r == 0 && need == VIVI_NEED_REPAIRED) {
         r = vivi_state_repair(d, err);
         return r < 0 ? r : 0;
     }
@@ -51,8 +49,8 @@ static int meet_broken(const struct vivi_vmdir *d, enum need need, const viv_err
 }
 
 /* What every changing verb looks at first. *ret_known: s was read. */
-static int preflight(viv_vm *m, const struct vivi_vmdir *d, enum need need, struct vivi_state *s,
-                     bool *ret_known, viv_error *err)
+static int preflight(viv_vm *m, const struct vivi_vmdir *d, enum vivi_need need,
+                     struct vivi_state *s, bool *ret_known, viv_error *err)
 {
     viv_error why = VIV_ERROR_INIT;
     int r;
@@ -88,8 +86,7 @@ int64_t vivi_config_ms(const struct vivi_vmdir *d, const char *path, int64_t def
     return json_is_integer(j) ? (int64_t)json_integer_value(j) : def;
 }
 
-/* A time among the options: def if it is absent; INVALID if it is no time. */
-static int opt_ms(const viv_opts *o, const char *key, int64_t def, int64_t *ret, viv_error *err)
+int vivi_call_ms(const viv_opts *o, const char *key, int64_t def, int64_t *ret, viv_error *err)
 {
     int64_t ms = vivi_opt_i64(o, key, def);
 
@@ -102,26 +99,12 @@ static int opt_ms(const viv_opts *o, const char *key, int64_t def, int64_t *ret,
 
 /* ---- a call of a verb ---- */
 
-struct call {
-    const char *verb;
-    const char *options; /* that it knows */
-    enum need need;
-    /* Fills q (args, times, texts); *ret_local: the answer, if it is known already. */
-    int (*prepare)(struct call *c, json_t **ret_local, viv_error *err);
-    viv_vm *m;
-    const viv_opts *o;
-    struct vivi_vmdir d;
-    struct vivi_state s; /* the truth, when known */
-    bool known;
-    struct vivi_request_of q;
-};
-
-static uint64_t after(int64_t ms)
+uint64_t vivi_call_after(int64_t ms)
 {
     return ms < 0 ? VIVI_NEVER : (uint64_t)ms * 1000 + LATER_US;
 }
 
-static json_t *as_it_is(const struct vivi_state *s)
+json_t *vivi_call_as_it_is(const struct vivi_state *s)
 {
     return json_pack("{s:b,s:s,s:n,s:n,s:o,s:o,s:I,s:I,s:n}", "changed", 0, "state",
                      vivi_state_name(s->state), "ready", "ip", "reason",
@@ -134,21 +117,21 @@ static json_t *as_it_is(const struct vivi_state *s)
 
 /* "unless_stopped" was said, and it was: by somebody who asked for it, not by the guest, a crash or
  * the host. */
-static bool was_stopped(const struct call *c)
+static bool was_stopped(const struct vivi_call *c)
 {
     return vivi_opt_bool(c->o, "unless_stopped", false) && c->known &&
            !vivi_state_has_vmm(c->s.state) && strcmp(c->s.desired, VIVI_DESIRED_STOPPED) == 0;
 }
 
-static int start_request(struct call *c, viv_error *err)
+static int start_request(struct vivi_call *c, viv_error *err)
 {
     const char *wait = vivi_opt_str(c->o, "wait", "running");
     bool ready = strcmp(wait, "ready") == 0;
     int64_t start_ms = 0, ready_ms, given = -1;
-    int r = opt_ms(c->o, "timeout_ms", START_MS, &start_ms, err);
+    int r = vivi_call_ms(c->o, "timeout_ms", START_MS, &start_ms, err);
 
     if (r == 0)
-        r = opt_ms(c->o, "ready_timeout_ms", -1, &given, err);
+        r = vivi_call_ms(c->o, "ready_timeout_ms", -1, &given, err);
     if (r == 0 && !ready && strcmp(wait, "running") != 0)
         r = vivi_fail_field(err, VIV_E_INVALID, "wait", "\"%s\" is neither running nor ready",
                             wait);
@@ -156,7 +139,7 @@ static int start_request(struct call *c, viv_error *err)
         return r;
     ready_ms =
         given >= 0 ? given : EMULATED_FACTOR * vivi_config_ms(&c->d, "ready.timeout", READY_MS);
-    c->q.timeout_us = after(ready && start_ms >= 0 ? start_ms + ready_ms : start_ms);
+    c->q.timeout_us = vivi_call_after(ready && start_ms >= 0 ? start_ms + ready_ms : start_ms);
     (void)snprintf(c->q.late, sizeof(c->q.late),
                    ready ? "not ready after %g s; it goes on running"
                          : "not running after %g s; it goes on",
@@ -171,18 +154,18 @@ static int start_request(struct call *c, viv_error *err)
     return c->q.args ? 0 : vivi_fail_oom(err);
 }
 
-static int prepare_start(struct call *c, json_t **ret_local, viv_error *err)
+static int prepare_start(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     int r = start_request(c, err);
 
     if (r < 0 || !was_stopped(c))
         return r;
-    *ret_local = as_it_is(&c->s);
+    *ret_local = vivi_call_as_it_is(&c->s);
     return *ret_local ? 0 : vivi_fail_oom(err);
 }
 
 /* Nothing runs, nothing is planned and nobody is about to change that. */
-static bool at_rest(const struct call *c)
+static bool at_rest(const struct vivi_call *c)
 {
     return c->known && !vivi_state_has_vmm(c->s.state) && c->s.next_start_at_ms == 0 &&
            vivi_lock_test(c->d.fd, VIVI_LOCK_FILE, NULL) == 0;
@@ -192,7 +175,7 @@ static bool at_rest(const struct call *c)
  * Stop and kill of what has ended already. It may have ended by itself, so that it is stopped by
  * wish is news for the record; where somebody else is about it just now, a monitor has to do it.
  */
-static int rest_is_done(struct call *c, bool for_now, json_t **ret_local, viv_error *err)
+static int rest_is_done(struct vivi_call *c, bool for_now, json_t **ret_local, viv_error *err)
 {
     int r = 0;
 
@@ -202,20 +185,20 @@ static int rest_is_done(struct call *c, bool for_now, json_t **ret_local, viv_er
         r = vivi_vm_desire(&c->d, VIVI_DESIRED_STOPPED, 0, err);
     if (r < 0)
         return r == -VIV_E_BUSY ? 0 : r;
-    *ret_local = as_it_is(&c->s);
+    *ret_local = vivi_call_as_it_is(&c->s);
     return *ret_local ? 0 : vivi_fail_oom(err);
 }
 
-static int prepare_stop(struct call *c, json_t **ret_local, viv_error *err)
+static int prepare_stop(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     bool kill = vivi_opt_bool(c->o, "kill", true);
     bool for_now = vivi_opt_bool(c->o, "for_now", false);
     int64_t ms = 0, def = vivi_config_ms(&c->d, "stop.timeout", STOP_MS);
-    int r = opt_ms(c->o, "timeout_ms", def, &ms, err);
+    int r = vivi_call_ms(c->o, "timeout_ms", def, &ms, err);
 
     if (r < 0)
         return r;
-    c->q.timeout_us = after(ms < 0 ? ms : kill ? ms + LADDER_REST_MS : ms);
+    c->q.timeout_us = vivi_call_after(ms < 0 ? ms : kill ? ms + LADDER_REST_MS : ms);
     (void)snprintf(c->q.late, sizeof(c->q.late), "not stopped after %g s; %s", (double)ms / 1000,
                    kill ? "it is still being stopped" : "it goes on running");
     c->q.args = json_pack("{s:I,s:b,s:b}", "timeout_ms", (json_int_t)ms, "kill", (int)kill,
@@ -224,21 +207,21 @@ static int prepare_stop(struct call *c, json_t **ret_local, viv_error *err)
 }
 
 /* Verbs whose only option is a time. */
-static int prepare_timed(struct call *c, int64_t def, const char *what, viv_error *err)
+static int prepare_timed(struct vivi_call *c, int64_t def, const char *what, viv_error *err)
 {
     int64_t ms = 0;
-    int r = opt_ms(c->o, "timeout_ms", def, &ms, err);
+    int r = vivi_call_ms(c->o, "timeout_ms", def, &ms, err);
 
     if (r < 0)
         return r;
-    c->q.timeout_us = after(ms);
+    c->q.timeout_us = vivi_call_after(ms);
     (void)snprintf(c->q.late, sizeof(c->q.late), "not %s after %g s; it goes on", what,
                    (double)ms / 1000);
     c->q.args = json_pack("{s:I}", "timeout_ms", (json_int_t)ms);
     return c->q.args ? 0 : vivi_fail_oom(err);
 }
 
-static int prepare_kill(struct call *c, json_t **ret_local, viv_error *err)
+static int prepare_kill(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     int r = prepare_timed(c, KILL_MS, "ended", err);
 
@@ -246,41 +229,41 @@ static int prepare_kill(struct call *c, json_t **ret_local, viv_error *err)
     return r < 0 ? r : rest_is_done(c, false, ret_local, err);
 }
 
-static int prepare_pause(struct call *c, json_t **ret_local, viv_error *err)
+static int prepare_pause(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     (void)ret_local;
     return prepare_timed(c, PAUSE_MS, "paused", err);
 }
 
-static int prepare_resume(struct call *c, json_t **ret_local, viv_error *err)
+static int prepare_resume(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     (void)ret_local;
     return prepare_timed(c, PAUSE_MS, "resumed", err);
 }
 
-static int prepare_reboot(struct call *c, json_t **ret_local, viv_error *err)
+static int prepare_reboot(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     bool hard = vivi_opt_bool(c->o, "hard", false);
     int64_t ms = 0, stop_ms = vivi_config_ms(&c->d, "stop.timeout", STOP_MS);
-    int r = opt_ms(c->o, "timeout_ms", hard ? RESET_MS : stop_ms, &ms, err);
+    int r = vivi_call_ms(c->o, "timeout_ms", hard ? RESET_MS : stop_ms, &ms, err);
 
     (void)ret_local;
     if (r < 0)
         return r;
-    c->q.timeout_us = after(ms < 0 || hard ? ms : ms + LADDER_REST_MS + START_MS);
+    c->q.timeout_us = vivi_call_after(ms < 0 || hard ? ms : ms + LADDER_REST_MS + START_MS);
     (void)snprintf(c->q.late, sizeof(c->q.late), "not rebooted after %g s; it goes on",
                    (double)ms / 1000);
     c->q.args = json_pack("{s:I,s:b}", "timeout_ms", (json_int_t)ms, "hard", (int)hard);
     return c->q.args ? 0 : vivi_fail_oom(err);
 }
 
-static int prepare_wait(struct call *c, json_t **ret_local, viv_error *err)
+static int prepare_wait(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     const char *until = vivi_opt_str(c->o, "until", "ready");
     enum viv_state state;
     const char *what = strcmp(until, "exit") == 0 ? "ended" : until;
     int64_t ms = 0;
-    int r = opt_ms(c->o, "timeout_ms", -1, &ms, err);
+    int r = vivi_call_ms(c->o, "timeout_ms", -1, &ms, err);
 
     (void)ret_local;
     if (r == 0 && strcmp(until, "ready") != 0 && strcmp(until, "exit") != 0 &&
@@ -289,7 +272,7 @@ static int prepare_wait(struct call *c, json_t **ret_local, viv_error *err)
                             "\"%s\" is neither a state nor ready nor exit", until);
     if (r < 0)
         return r;
-    c->q.timeout_us = after(ms);
+    c->q.timeout_us = vivi_call_after(ms);
     (void)snprintf(c->q.late, sizeof(c->q.late), "not %s after %g s; it goes on running", what,
                    (double)ms / 1000);
     c->q.args = json_pack("{s:s,s:I}", "until", until, "timeout_ms", (json_int_t)ms);
@@ -297,20 +280,20 @@ static int prepare_wait(struct call *c, json_t **ret_local, viv_error *err)
 }
 
 /* Waiting changes nothing; all it needs is that somebody knows the VM. */
-static int look(struct call *c, viv_error *err)
+static int look(struct vivi_call *c, viv_error *err)
 {
     viv_error why = VIV_ERROR_INIT;
     int r = vivi_state_read_truth(&c->d, &c->s, NULL, &why);
 
     c->known = r == 0;
     if (r == -VIV_E_PROTOCOL || r == -VIV_E_NOT_FOUND)
-        return meet_broken(&c->d, NEED_RECORD, &why, err);
+        return meet_broken(&c->d, VIVI_NEED_RECORD, &why, err);
     if (r < 0 && err)
         *err = why;
     return r;
 }
 
-static int begin(struct call *c, viv_op **ret, viv_error *err)
+static int begin(struct vivi_call *c, viv_op **ret, viv_error *err)
 {
     json_t *local = NULL;
     int r = vivi_vm_dir(c->m, &c->d, err);
@@ -330,7 +313,7 @@ static int begin(struct call *c, viv_op **ret, viv_error *err)
     return vivi_op_begin(c->m, &c->q, ret, err);
 }
 
-static int run(struct call *c, viv_op **ret_op, viv_rec **ret_result, viv_error *err)
+int vivi_call_run(struct vivi_call *c, viv_op **ret_op, viv_rec **ret_result, viv_error *err)
 {
     viv_op *op = NULL;
     int r = vivi_opts_only(c->o, c->verb, c->options, err);
@@ -353,93 +336,93 @@ static int run(struct call *c, viv_op **ret_op, viv_rec **ret_result, viv_error 
 int viv_vm_start(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                  viv_error *err)
 {
-    struct call c = {.verb = "start",
-                     .options = "wait timeout_ms ready_timeout_ms remove_when_ended foreground_fd "
-                                "unless_stopped",
-                     .need = NEED_REPAIRED,
-                     .prepare = prepare_start,
-                     .m = m,
-                     .o = o,
-                     .q.changes = true};
+    struct vivi_call c = {.verb = "start",
+                          .options =
+                              "wait timeout_ms ready_timeout_ms remove_when_ended foreground_fd "
+                              "unless_stopped",
+                          .need = VIVI_NEED_REPAIRED,
+                          .prepare = prepare_start,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
 
-    return run(&c, ret_op, ret_result, err);
+    return vivi_call_run(&c, ret_op, ret_result, err);
 }
 
 int viv_vm_stop(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err)
 {
-    struct call c = {.verb = "stop",
-                     .options = "timeout_ms kill for_now",
-                     .prepare = prepare_stop,
-                     .m = m,
-                     .o = o,
-                     .q.changes = true};
+    struct vivi_call c = {.verb = "stop",
+                          .options = "timeout_ms kill for_now",
+                          .prepare = prepare_stop,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
 
-    return run(&c, ret_op, ret_result, err);
+    return vivi_call_run(&c, ret_op, ret_result, err);
 }
 
 int viv_vm_kill(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err)
 {
-    struct call c = {.verb = "kill",
-                     .options = "timeout_ms force",
-                     .prepare = prepare_kill,
-                     .m = m,
-                     .o = o,
-                     .q.changes = true};
+    struct vivi_call c = {.verb = "kill",
+                          .options = "timeout_ms force",
+                          .prepare = prepare_kill,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
 
-    return run(&c, ret_op, ret_result, err);
+    return vivi_call_run(&c, ret_op, ret_result, err);
 }
 
 int viv_vm_reboot(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                   viv_error *err)
 {
-    struct call c = {.verb = "reboot",
-                     .options = "timeout_ms hard",
-                     .prepare = prepare_reboot,
-                     .m = m,
-                     .o = o,
-                     .q.changes = true};
+    struct vivi_call c = {.verb = "reboot",
+                          .options = "timeout_ms hard",
+                          .prepare = prepare_reboot,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
 
-    return run(&c, ret_op, ret_result, err);
+    return vivi_call_run(&c, ret_op, ret_result, err);
 }
 
 int viv_vm_pause(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                  viv_error *err)
 {
-    struct call c = {.verb = "pause",
-                     .options = "timeout_ms",
-                     .prepare = prepare_pause,
-                     .m = m,
-                     .o = o,
-                     .q.changes = true};
+    struct vivi_call c = {.verb = "pause",
+                          .options = "timeout_ms",
+                          .prepare = prepare_pause,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
 
-    return run(&c, ret_op, ret_result, err);
+    return vivi_call_run(&c, ret_op, ret_result, err);
 }
 
 int viv_vm_resume(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                   viv_error *err)
 {
-    struct call c = {.verb = "resume",
-                     .options = "timeout_ms",
-                     .prepare = prepare_resume,
-                     .m = m,
-                     .o = o,
-                     .q.changes = true};
+    struct vivi_call c = {.verb = "resume",
+                          .options = "timeout_ms",
+                          .prepare = prepare_resume,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
 
-    return run(&c, ret_op, ret_result, err);
+    return vivi_call_run(&c, ret_op, ret_result, err);
 }
 
 int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err)
 {
-    struct call c = {
+    struct vivi_call c = {
         .verb = "wait", .options = "until timeout_ms", .prepare = prepare_wait, .m = m, .o = o};
 
-    return run(&c, ret_op, ret_result, err);
+    return vivi_call_run(&c, ret_op, ret_result, err);
 }
 
 /* ---- remove ---- */
 
-/* A VMM that lives although the record may say otherwise, or cannot be read. */
-static bool has_vmm(const struct vivi_vmdir *d)
+bool vivi_call_has_vmm(const struct vivi_vmdir *d)
 {
     cleanup_state struct vivi_state s = {.extra = NULL};
     struct vivi_exit_rec rec = {.exited = true};
@@ -462,11 +445,12 @@ static int running(const char *name, viv_error *err)
  * Nobody keeps this VM: it is removed here, under its lock. *ret_local stays NULL when a monitor
  * has to do it, because a VMM lives.
  */
-static int remove_unkept(struct call *c, int lock, bool force, json_t **ret_local, viv_error *err)
+static int remove_unkept(struct vivi_call *c, int lock, bool force, json_t **ret_local,
+                         viv_error *err)
 {
     int r = 0;
 
-    if (has_vmm(&c->d)) {
+    if (vivi_call_has_vmm(&c->d)) {
         if (!force)
             return running(c->d.name, err);
         r = vivi_state_repair(&c->d, err); /* a monitor needs a record to adopt by */
@@ -479,7 +463,7 @@ static int remove_unkept(struct call *c, int lock, bool force, json_t **ret_loca
     return *ret_local ? 0 : vivi_fail_oom(err);
 }
 
-static int prepare_remove(struct call *c, json_t **ret_local, viv_error *err)
+static int prepare_remove(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     bool force = vivi_opt_bool(c->o, "force", false);
     cleanup_close int lock = -1;
@@ -494,7 +478,7 @@ static int prepare_remove(struct call *c, json_t **ret_local, viv_error *err)
         *err = why;
     if (r < 0 || *ret_local)
         return r;
-    c->q.timeout_us = after(REMOVE_MS);
+    c->q.timeout_us = vivi_call_after(REMOVE_MS);
     c->q.gone_is_done = true;
     (void)snprintf(c->q.late, sizeof(c->q.late), "not removed after %g s; it goes on",
                    (double)REMOVE_MS / 1000);
@@ -505,13 +489,13 @@ static int prepare_remove(struct call *c, json_t **ret_local, viv_error *err)
 int viv_vm_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                   viv_error *err)
 {
-    struct call c = {.verb = "remove",
-                     .options = "force",
-                     .need = NEED_NOTHING,
-                     .prepare = prepare_remove,
-                     .m = m,
-                     .o = o,
-                     .q.changes = true};
+    struct vivi_call c = {.verb = "remove",
+                          .options = "force",
+                          .need = VIVI_NEED_NOTHING,
+                          .prepare = prepare_remove,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
 
-    return run(&c, ret_op, ret_result, err);
+    return vivi_call_run(&c, ret_op, ret_result, err);
 }

@@ -10,8 +10,6 @@ struct vivi_source {
     const char *base_dir; /* for relative paths */
 };
 
-#define VIVI_PATH_SIZE 160
-
 /*
  * The canonical value of a node that stands at path (concrete, "" = the document) where pattern is
  * the path with * for ids. *ret NULL: the node is null, so nothing was given.

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "model/canon.h"
 
 #define FIRST_CAP 8
 

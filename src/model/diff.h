@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "model/canon.h"
+#include "model/fields.h"
 
 enum vivi_change_op { VIVI_CHANGE_ADD, VIVI_CHANGE_REMOVE, VIVI_CHANGE_CHANGE };
 

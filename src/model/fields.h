@@ -40,4 +40,5 @@ void vivi_element_id(const char *list, const json_t *elements, size_t i, char re
 /* Index of the element with that id (given or to be given), or −1. */
 int vivi_element_find(const char *list, const json_t *elements, const char *id);
 
-#define VIVI_LIST_MAX 256 /* elements of a list, entries of a map */
+#define VIVI_PATH_SIZE 160 /* of a concrete path, cut to size */
+#define VIVI_LIST_MAX  256 /* elements of a list, entries of a map */

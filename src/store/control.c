@@ -86,7 +86,8 @@ json_t *vivi_error_to_json(const viv_error *e)
         json_object_set_new(j, "vm", vivi_json_str_or_null(e->vm)) == 0 &&
         json_object_set_new(j, "field", vivi_json_str_or_null(e->field)) == 0 &&
         json_object_set_new(j, "message", vivi_json_str(e->message)) == 0 &&
-        json_object_set_new(j, "hint", vivi_json_str_or_null(e->hint)) == 0)
+        json_object_set_new(j, "hint", vivi_json_str_or_null(e->hint)) == 0 &&
+        json_object_set_new(j, "retry", json_boolean(e->flags & VIV_ERR_RETRY)) == 0)
         return j;
     json_decref(j);
     return NULL;
@@ -117,6 +118,8 @@ void vivi_error_from_json(const json_t *j, viv_error *ret)
     copy(ret->field, sizeof(ret->field), json_object_get(j, "field"));
     copy(ret->message, sizeof(ret->message), json_object_get(j, "message"));
     copy(ret->hint, sizeof(ret->hint), json_object_get(j, "hint"));
+    if (json_is_true(json_object_get(j, "retry")))
+        ret->flags |= VIV_ERR_RETRY;
     if (!ret->message[0])
         (void)snprintf(ret->message, sizeof(ret->message), "no reason was given");
 }

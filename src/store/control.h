@@ -42,7 +42,8 @@ int vivi_control_parse(const struct vivi_frame *f, json_t **ret, viv_error *err)
 int vivi_control_agree(unsigned mine, unsigned theirs, const char *who, unsigned *ret,
                        viv_error *err);
 
-/* {"code":"INVALID","errno":"ENOENT"|null,"vm":…,"field":…,"message":…,"hint":…}, "" as null. */
+/* {"code":"INVALID","errno":"ENOENT"|null,"vm":…,"field":…,"message":…,"hint":…,"retry":false}, ""
+ * as null. */
 json_t *vivi_error_to_json(const viv_error *e);
 /* Bounded copies; unknown code → INTERNAL. ret's size is kept. */
 void vivi_error_from_json(const json_t *j, viv_error *ret);

@@ -68,6 +68,7 @@ static void an_error_survives_the_wire(void **state)
     (void)state;
     (void)vivi_fail_field(&a, VIV_E_INVALID, "boot.kernel", "/x: no such file");
     a.sys_errno = ENOENT;
+    a.flags = VIV_ERR_RETRY;
     vivi_error_vm(&a, "web");
     vivi_hint(&a, "look again");
     j = vivi_error_to_json(&a);
@@ -87,7 +88,7 @@ static void what_is_absent_is_null_and_what_is_unknown_is_internal(void **state)
     (void)state;
     (void)vivi_fail(&a, VIV_E_BUSY, "later");
     j = vivi_error_to_json(&a);
-    assert_int_equal(json_object_size(j), 6);
+    assert_int_equal(json_object_size(j), 7);
     assert_true(json_is_null(json_object_get(j, "errno")));
     assert_true(json_is_null(json_object_get(j, "vm")));
     assert_true(json_is_null(json_object_get(j, "field")));

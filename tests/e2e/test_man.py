@@ -39,6 +39,7 @@ def example_root(root, tmp_path):
     (tmp_path / "web.yaml").write_text(
         "name: web\ndriver: fake\nfake: {script: 'ready after=5ms; poweroff after=100ms'}\n")
     root.env["VIV_IMAGES"] = str(tmp_path / "images")
+    root.env.update(EDITOR="true", VISUAL="")  # leaves the text as it is
     root.env["PATH"] = os.path.dirname(root.viv) + ":" + root.env["PATH"]
     root.cwd = tmp_path
     return root

@@ -234,7 +234,7 @@ def test_all_problems_are_told_at_once(qemu):
                          "hint: did you mean \"show\"?\n"),
     (["logs", "a", "b"], "viv: logs: needs the name of one VM\nhint: viv ps lists them\n"),
     (["stop", "-t", "soon", "web"], None),
-    (["stop", "--all", "web"], "viv: stop: names and --all or --filter exclude each other\n"),
+    (["stop", "--all", "web"], "viv: stop: names exclude --all, --filter and --label\n"),
     (["completion", "tcsh"], "viv: completion: \"tcsh\" is none of bash, zsh, fish\n"),
 ])
 def test_usage_errors(root, argv, text):

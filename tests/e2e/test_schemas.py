@@ -126,6 +126,16 @@ def test_the_rest(life):
     conforms(found.json(), "problem")
 
 
+def test_changes_and_what_waits_conform(root):
+    root.fake("web", "ready after=1ms")
+    conforms(root("set", "web", "-o", "json", "labels.a=b").json(), "apply")
+    conforms(root("config", "show", "--pending", "web", "-o", "json").json(), "pending")
+    root("start", "web")
+    conforms(root("set", "web", "-o", "json", "cpus=2", "disks.+d.path=/dev/null").json(), "apply")
+    conforms(root("config", "show", "--pending", "web", "-o", "json").json(), "pending")
+    conforms(root("inspect", "web", "-o", "json").json(), "inspect")
+
+
 def test_every_schema_is_used():
     with open(__file__, encoding="utf-8") as f:
         text = f.read()

@@ -1,0 +1,24 @@
+/* Changing VMs: what apply, set and edit share. */
+#pragma once
+
+#include "cli/ops.h"
+
+struct vivi_changing {
+    bool dry_run, next, live;
+    int64_t timeout_ms; /* of what waits for the guest; 0: the default */
+    /* The configuration to hand to the library; asked again when somebody else was faster. */
+    int (*make)(viv_vm *vm, const struct vivi_changing *how, viv_config **ret, viv_error *err);
+    const void *ctx; /* of make */
+};
+
+/* --dry-run, --next, --live, --timeout of the command line. 0, or the exit code of a usage error.
+ */
+int vivi_changing_flags(struct vivi_cli *c, struct vivi_changing *ret);
+/* Changes vm and tells what came of it. Returns the exit code. */
+int vivi_changing_run(struct vivi_cli *c, viv_vm *vm, const struct vivi_changing *how);
+/* The same without the machinery of operations: blocks, prints nothing. 0 and *ret, or < 0. */
+int vivi_changing_call(viv_vm *vm, const struct vivi_changing *how, viv_rec **ret, viv_error *err);
+/* Tells what came of it; the record is a verb's result with "changes". The exit code. */
+int vivi_changing_say(struct vivi_cli *c, const char *name, const json_t *result, bool dry_run);
+/* Lines "  path: from → to (next start)" of a list of changes. */
+void vivi_changes_print(struct vivi_cli *c, FILE *to, const json_t *changes);

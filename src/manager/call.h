@@ -1,0 +1,33 @@
+/* A call of a verb: what verbs.c and the files of single verbs share. */
+#pragma once
+
+#include "manager/manager.h"
+
+/* What a verb needs of the VM's record. */
+enum vivi_need { VIVI_NEED_RECORD, VIVI_NEED_REPAIRED, VIVI_NEED_NOTHING };
+
+struct vivi_call {
+    const char *verb;
+    const char *options; /* that it knows */
+    enum vivi_need need;
+    /* Fills q (args, times, texts); *ret_local: the answer, if it is known already. */
+    int (*prepare)(struct vivi_call *c, json_t **ret_local, viv_error *err);
+    viv_vm *m;
+    const viv_opts *o;
+    const viv_config *config; /* of apply */
+    struct vivi_vmdir d;
+    struct vivi_state s; /* the truth, when known */
+    bool known;
+    struct vivi_request_of q;
+};
+
+/* Checks options and record, prepares, and makes the operation or hands out the answer. */
+int vivi_call_run(struct vivi_call *c, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
+/* A time among the options: def if it is absent; INVALID if it is no time. */
+int vivi_call_ms(const viv_opts *o, const char *key, int64_t def, int64_t *ret, viv_error *err);
+/* Our deadline for one that the monitor keeps: a little later. */
+uint64_t vivi_call_after(int64_t ms);
+/* The answer of a verb that found nothing to do; NULL: out of memory. */
+json_t *vivi_call_as_it_is(const struct vivi_state *s);
+/* A VMM that lives although the record may say otherwise, or cannot be read. */
+bool vivi_call_has_vmm(const struct vivi_vmdir *d);
