@@ -59,6 +59,24 @@ def test_what_runs_keeps_what_it_has_and_the_next_start_gets_the_rest(root):
     vm("rm", "-f")
 
 
+def test_a_real_guest_gets_at_its_next_start_what_was_changed(root, guest):
+    vm = root.qemu("web", guest).boot()
+    cmdline = vm.info()["config"]["boot"]["cmdline"]
+    assert applied(vm("set", f"boot.cmdline={cmdline} changed=yes", "labels.a=b", "-o", "json").json()) == {
+        "labels.a": "now", "boot.cmdline": "next-start"}
+    with vm.console() as c:
+        c.line("")
+        assert "changed=yes" not in c.run("cat /proc/cmdline")
+    vm("reboot")
+    vm("wait", "ready")
+    assert vm.info()["pending"] is None
+    with vm.console() as c:
+        c.line("")
+        assert "changed=yes" in c.run("cat /proc/cmdline")
+    vm("kill")
+    vm("rm")
+
+
 def test_the_restart_policy_of_a_running_vm_can_be_changed(root):
     vm = root.fake("web", "ready after=1ms; panic after=200ms boot=1", restart={"policy": "never"})
     vm("start", "--wait")

@@ -4,7 +4,7 @@
 
 /* clang-format off */
 #define CH_CAPS(X)                                                                                 \
-    X(BOOT_KERNEL) X(POWER_BUTTON) X(KILL) X(AGENT) X(STATE) X(RESET) X(DELETE) X(PAUSE) X(CPUS)   \
+    X(BOOT_KERNEL) X(POWER_BUTTON) X(KILL) X(AGENT) X(STATE) X(RESET) X(DELETE) X(CHANGE) X(PAUSE) X(CPUS)   \
     X(MEMORY) X(DISKS) X(NET_TAP) X(NET_MAC) X(SERIAL_FILE) X(CONSOLE) X(READY_MARKER) X(RNG)      \
     X(ADOPT) X(RESTART) X(CRASH_NOTICE)
 /* clang-format on */

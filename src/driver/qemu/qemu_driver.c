@@ -7,7 +7,7 @@
 
 /* clang-format off */
 #define QEMU_CAPS(X)                                                                               \
-    X(BOOT_KERNEL) X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(DELETE) X(PAUSE) X(CPUS) X(MEMORY)  \
+    X(BOOT_KERNEL) X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(DELETE) X(CHANGE) X(PAUSE) X(CPUS) X(MEMORY)  \
     X(DISKS) X(NET_NAT) X(NET_MAC) X(NET_FORWARD) X(SERIAL_FILE) X(CONSOLE) X(READY_MARKER)        \
     X(RNG) X(AGENT) X(ADOPT) X(RESTART) X(CRASH_NOTICE)
 /* clang-format on */
