@@ -14,6 +14,7 @@
 #define SECTOR_BYTES    512
 #define SERIAL_ID_BYTES 20 /* of a virtio block device, as the guest sees it */
 #define TAP_NAME_BYTES  15
+#define PIECE_BYTES     (2 * MIB) /* in which memory comes and goes */
 
 /* ---- files ---- */
 
@@ -75,6 +76,18 @@ int vivi_check_boot(const struct vivi_config *c, const struct vivi_facts *f,
     return 0;
 }
 
+static int check_shrink(const struct vivi_disk *d, uint64_t is, struct vivi_problems *p)
+{
+    char field[128], wanted[24], has[24];
+
+    (void)snprintf(field, sizeof(field), "disks.%s.size", d->id);
+    vivi_format_size(d->size_bytes, wanted);
+    vivi_format_size(is, has);
+    return vivi_problem(p, VIV_E_INVALID, field,
+                        "a disk only grows here; its data would be cut off",
+                        "%s is less than the image has (%s)", wanted, has);
+}
+
 static int check_disk(const struct vivi_disk *d, const struct vivi_facts *f,
                       struct vivi_problems *p)
 {
@@ -92,6 +105,12 @@ static int check_disk(const struct vivi_disk *d, const struct vivi_facts *f,
                                                 : "not a regular file or block device");
     if (fact->size_bytes == 0)
         return vivi_problem(p, VIV_E_INVALID, field, NULL, "%s: empty file", d->path);
+    if (d->size_bytes && d->size_bytes < fact->size_bytes)
+        return check_shrink(d, fact->size_bytes, p);
+    if (d->size_bytes % SECTOR_BYTES != 0)
+        return vivi_problem(p, VIV_E_INVALID, field, NULL,
+                            "its size (%" PRIu64 " bytes) is no multiple of %d", d->size_bytes,
+                            SECTOR_BYTES);
     if (fact->size_bytes % SECTOR_BYTES != 0)
         return vivi_problem(p, VIV_E_INVALID, field, NULL,
                             "%s: its size (%" PRIu64 " bytes) is no multiple of %d", d->path,
@@ -111,6 +130,9 @@ int vivi_check_disks(const struct vivi_config *c, const struct vivi_facts *f,
         const struct vivi_disk *d = &c->disks[i];
 
         (void)snprintf(field, sizeof(field), "disks.%s", d->id);
+        if (d->slot > l->max_disks && c->n_disks <= l->max_disks)
+            VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL, "slot %" PRIu32 ": %s has %zu",
+                                  d->slot, l->vmm, l->max_disks));
         if (strlen(d->id) > SERIAL_ID_BYTES)
             VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL,
                                   "the id is longer than the %d characters that a guest sees",
@@ -136,6 +158,49 @@ static void format_host_size(uint64_t bytes, char ret[24])
     vivi_format_size(bytes >= GIB ? bytes / GIB * GIB : bytes / MIB * MIB, ret);
 }
 
+/* What it may have while it runs. */
+static int check_most(const struct vivi_config *c, const struct vivi_facts *f,
+                      const struct vivi_limits *l, struct vivi_problems *p)
+{
+    char wanted[24], other[24];
+
+    vivi_format_size(c->memory_max_bytes, wanted);
+    vivi_format_size(c->memory_bytes, other);
+    if (c->cpus_max && c->cpus_max < c->cpus)
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.max", NULL,
+                              "%" PRIu32 " is less than cpus.count (%" PRIu32 ")", c->cpus_max,
+                              c->cpus));
+    if (c->cpus_max > l->max_cpus)
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.max", NULL,
+                              "%" PRIu32 " is more than %s can give (%" PRIu32 ")", c->cpus_max,
+                              l->vmm, l->max_cpus));
+    if (c->memory_max_bytes && c->memory_max_bytes < c->memory_bytes)
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
+                              "%s is less than memory.size (%s)", wanted, other));
+    else if (c->memory_max_bytes && (c->memory_max_bytes - c->memory_bytes) % PIECE_BYTES != 0)
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
+                              "%s is not a multiple of 2MiB above memory.size (%s)", wanted,
+                              other));
+    if (c->memory_max_bytes > f->host_memory_bytes) {
+        format_host_size(f->host_memory_bytes, other);
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
+                              "%s is more than this host has (%s)", wanted, other));
+    }
+    return 0;
+}
+
+static int check_balloon(const struct vivi_config *c, struct vivi_problems *p)
+{
+    char wanted[24], other[24];
+
+    if (c->balloon_bytes <= c->memory_bytes)
+        return 0;
+    vivi_format_size(c->balloon_bytes, wanted);
+    vivi_format_size(c->memory_bytes, other);
+    return vivi_problem(p, VIV_E_INVALID, "memory.balloon", NULL,
+                        "%s is more than memory.size (%s)", wanted, other);
+}
+
 int vivi_check_size(const struct vivi_config *c, const struct vivi_facts *f,
                     const struct vivi_limits *l, struct vivi_problems *p)
 {
@@ -155,10 +220,23 @@ int vivi_check_size(const struct vivi_config *c, const struct vivi_facts *f,
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.size", NULL, "%s is no multiple of 1MiB",
                               wanted));
     }
-    return 0;
+    VIVI_TRY(check_most(c, f, l, p));
+    return check_balloon(c, p);
 }
 
 /* ---- networks ---- */
+
+static int check_slot(const struct vivi_config *c, const struct vivi_net *n,
+                      const struct vivi_limits *l, struct vivi_problems *p)
+{
+    char field[128];
+
+    if (n->slot <= l->max_nets || c->n_nets > l->max_nets)
+        return 0;
+    (void)snprintf(field, sizeof(field), "nets.%s.slot", n->id);
+    return vivi_problem(p, VIV_E_INVALID, field, NULL, "%" PRIu32 ": %s has %zu places", n->slot,
+                        l->vmm, l->max_nets);
+}
 
 static int check_tap(const struct vivi_net *n, struct vivi_problems *p)
 {
@@ -188,5 +266,7 @@ int vivi_check_nets(const struct vivi_config *c, const struct vivi_limits *l,
                               l->vmm, l->max_nets));
     for (size_t i = 0; i < c->n_nets; i++)
         VIVI_TRY(check_tap(&c->nets[i], p));
+    for (size_t i = 0; i < c->n_nets; i++)
+        VIVI_TRY(check_slot(c, &c->nets[i], l, p));
     return 0;
 }

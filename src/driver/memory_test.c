@@ -18,8 +18,8 @@ static char name[] = "web", machine[] = "auto",
                        "text=x; fail verb=run text=no";
 static char kernel[] = "/images/vmlinuz", disk[] = "/disks/a,b.img", id[] = "root", nic[] = "n0";
 static struct vivi_forward forward = {.host_ip = "127.0.0.1", .host_port = 8080, .guest_port = 80};
-static struct vivi_disk disks[] = {{.id = id, .path = disk}};
-static struct vivi_net nets[] = {{.id = nic, .forwards = &forward, .n_forwards = 1}};
+static struct vivi_disk disks[] = {{.id = id, .path = disk, .slot = 1}};
+static struct vivi_net nets[] = {{.id = nic, .slot = 1, .forwards = &forward, .n_forwards = 1}};
 static const struct vivi_config config = {.name = name,
                                           .machine = machine,
                                           .cpus = 1,

@@ -173,6 +173,8 @@ enum vivi_restart { VIVI_RESTART_NEVER, VIVI_RESTART_ON_FAILURE, VIVI_RESTART_AL
 struct vivi_disk {
     char *id, *path;
     bool readonly;
+    uint64_t size_bytes; /* 0 = as the image is */
+    uint32_t slot;       /* 1, 2, …: its place among the disks; never 0 once decoded */
 };
 
 enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP };
@@ -180,8 +182,9 @@ enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP };
 struct vivi_net {
     char *id;
     enum vivi_net_type type;
-    char *tap;    /* NULL = absent */
-    char mac[18]; /* "" = derive */
+    char *tap;     /* NULL = absent */
+    char mac[18];  /* "" = derive */
+    uint32_t slot; /* as of a disk */
     struct vivi_forward *forwards;
     size_t n_forwards;
 };
@@ -192,8 +195,9 @@ struct vivi_config {
     char *machine; /* "auto", "q35" */
     enum vivi_accel accel;
     char *kernel, *initramfs, *cmdline;
-    uint32_t cpus;
-    uint64_t memory_bytes;
+    uint32_t cpus, cpus_max;                 /* max 0 = cpus */
+    uint64_t memory_bytes, memory_max_bytes; /* max 0 = memory_bytes */
+    uint64_t balloon_bytes;                  /* left to the guest; 0 = all */
     struct vivi_disk *disks;
     size_t n_disks;
     struct vivi_net *nets;

@@ -33,16 +33,22 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"boot.initramfs", VIVI_DECODE_STRING, AT(vivi_config, initramfs)},
     {"boot.cmdline", VIVI_DECODE_STRING, AT(vivi_config, cmdline)},
     {"cpus.count", VIVI_DECODE_U32, AT(vivi_config, cpus)},
+    {"cpus.max", VIVI_DECODE_U32, AT(vivi_config, cpus_max)},
     {"memory.size", VIVI_DECODE_I64, AT(vivi_config, memory_bytes)},
+    {"memory.max", VIVI_DECODE_I64, AT(vivi_config, memory_max_bytes)},
+    {"memory.balloon", VIVI_DECODE_I64, AT(vivi_config, balloon_bytes)},
     {"disks", VIVI_DECODE_DISKS, 0},
     {"disks.*.id", VIVI_DECODE_STRING, AT(vivi_disk, id)},
     {"disks.*.path", VIVI_DECODE_STRING, AT(vivi_disk, path)},
     {"disks.*.readonly", VIVI_DECODE_BOOL, AT(vivi_disk, readonly)},
+    {"disks.*.size", VIVI_DECODE_I64, AT(vivi_disk, size_bytes)},
+    {"disks.*.slot", VIVI_DECODE_U32, AT(vivi_disk, slot)},
     {"nets", VIVI_DECODE_NETS, 0},
     {"nets.*.id", VIVI_DECODE_STRING, AT(vivi_net, id)},
     {"nets.*.type", VIVI_DECODE_WORD, AT(vivi_net, type), WORDS(net_words)},
     {"nets.*.tap", VIVI_DECODE_STRING, AT(vivi_net, tap)},
     {"nets.*.mac", VIVI_DECODE_MAC, AT(vivi_net, mac)},
+    {"nets.*.slot", VIVI_DECODE_U32, AT(vivi_net, slot)},
     {"nets.*.forward", VIVI_DECODE_FORWARDS, 0},
     {"serial.log", VIVI_DECODE_NOTHING, 0},
     {"serial.log_limit", VIVI_DECODE_I64, AT(vivi_config, serial_log_limit_bytes)},
@@ -105,6 +111,8 @@ static int decode_number(const struct vivi_decode_row *row, const json_t *v, con
     int64_t n = json_integer_value(v);
     uint32_t small = (uint32_t)n;
 
+    if (!v && !f->def)
+        return 0;
     if (!json_is_integer(v))
         return wrong_type(path, "a whole number", err);
     if ((f->min != 0 || f->max != 0) && (n < f->min || n > f->max))
@@ -242,6 +250,33 @@ static int list_size(const char *list, const json_t *v, size_t *ret, viv_error *
     return 0;
 }
 
+/* Elements without a place get the first free ones, in order. slots: the first one's, stride bytes
+ * apart. */
+static int place(const char *list, void *slots, size_t n, size_t stride, viv_error *err)
+{
+    uint64_t used[VIVI_LIST_MAX / 64 + 2] = {0};
+    uint32_t next = 1;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t slot = *(uint32_t *)(void *)((char *)slots + i * stride);
+
+        if (slot && (used[slot / 64] & UINT64_C(1) << slot % 64))
+            return vivi_fail_field(err, VIV_E_INVALID, list, "slot %u is used twice", slot);
+        if (slot)
+            used[slot / 64] |= UINT64_C(1) << slot % 64;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t *slot = (uint32_t *)(void *)((char *)slots + i * stride);
+
+        if (*slot)
+            continue;
+        while (used[next / 64] & UINT64_C(1) << next % 64)
+            next++;
+        *slot = next++;
+    }
+    return 0;
+}
+
 static int decode_disks(const json_t *v, struct vivi_config *c, viv_error *err)
 {
     size_t n = 0;
@@ -257,7 +292,7 @@ static int decode_disks(const json_t *v, struct vivi_config *c, viv_error *err)
         if (r == 0 && !c->disks[n].path)
             r = vivi_fail_field(err, VIV_E_INVALID, "disks", "a disk has no path");
     }
-    return r;
+    return r < 0 ? r : place("disks", &c->disks[0].slot, c->n_disks, sizeof(*c->disks), err);
 }
 
 static int decode_nets(const json_t *v, struct vivi_config *c, viv_error *err)
@@ -272,7 +307,7 @@ static int decode_nets(const json_t *v, struct vivi_config *c, viv_error *err)
         return vivi_fail_oom(err);
     for (c->n_nets = n, n = 0; r == 0 && n < c->n_nets; n++)
         r = decode_element("nets", json_array_get(v, n), &c->nets[n], err);
-    return r;
+    return r < 0 ? r : place("nets", &c->nets[0].slot, c->n_nets, sizeof(*c->nets), err);
 }
 
 int vivi_config_decode(const json_t *completed, struct vivi_config *ret, viv_error *err)

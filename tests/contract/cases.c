@@ -620,5 +620,9 @@ const struct contract_case contract_cases[] = {
     {"counters count each disk", VIVI_CAP_COUNTERS, NULL, hot_counts},
     {"a VMM that ends ends the changes that wait for its guest, each once", VIVI_CAP_DISK_HOTPLUG,
      "keys; busy", hot_ends_with_the_vmm},
+    {"Linux takes a disk and lets go of it", VIVI_CAP_DISK_HOTPLUG, NULL,
+     hot_linux_lets_go_of_a_disk, ""},
+    {"Linux takes and gives back CPUs, memory and what a balloon wants", VIVI_CAP_CPU_HOTPLUG, NULL,
+     hot_linux_changes_its_sizes, ""},
 };
 const size_t n_contract_cases = ARRAY_SIZE(contract_cases);

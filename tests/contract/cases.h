@@ -26,6 +26,8 @@ void hot_resizes_cpus(struct world *w);
 void hot_resizes_a_disk(struct world *w);
 void hot_counts(struct world *w);
 void hot_ends_with_the_vmm(struct world *w);
+void hot_linux_lets_go_of_a_disk(struct world *w);
+void hot_linux_changes_its_sizes(struct world *w);
 
 extern const struct contract_case contract_cases[];
 extern const size_t n_contract_cases;

@@ -190,3 +190,50 @@ void hot_ends_with_the_vmm(struct world *w)
     EXPECT(w, world_wait_exit(w));
     EXPECT(w, world_result(w, op)->times == 1 && w->n_device == 0);
 }
+
+void hot_linux_lets_go_of_a_disk(struct world *w)
+{
+    viv_error err = VIV_ERROR_INIT;
+    uint64_t op;
+
+    contract_start_to_marker(w);
+    for (int i = 0; i < 2 && !*w->failure; i++) {
+        uint64_t from = world_serial_size(w);
+
+        op = world_disk_add(w, "more", 4 * MIB, &err);
+        EXPECT(w, op != 0 && world_wait_done(w, op));
+        world_type(w, "until grep -q vdc /proc/partitions; do :; done; echo is \"\"there\n");
+        EXPECT(w, world_wait_logged(w, "is there\r\n", from));
+        w->n_device = 0;
+        op = world_disk_remove(w, "more", &err);
+        EXPECT(w, op != 0 && world_wait_done(w, op));
+        EXPECT(w, w->n_device == 1 && strcmp(w->device_id, "more") == 0);
+    }
+}
+
+void hot_linux_changes_its_sizes(struct world *w)
+{
+    static const struct vivi_resize steps[] = {
+        {.kind = VIVI_RESIZE_CPUS, .to = 4},
+        {.kind = VIVI_RESIZE_CPUS, .to = 2},
+        {.kind = VIVI_RESIZE_MEMORY, .to = 384 * MIB},
+        {.kind = VIVI_RESIZE_MEMORY, .to = 256 * MIB},
+        {.kind = VIVI_RESIZE_BALLOON, .to = 192 * MIB},
+        {.kind = VIVI_RESIZE_BALLOON, .to = 256 * MIB},
+    };
+    const struct vivi_resize less = {.kind = VIVI_RESIZE_CPUS, .to = 1};
+    const struct vivi_resize more = {.kind = VIVI_RESIZE_CPUS, .to = 5};
+    viv_error err = VIV_ERROR_INIT;
+    uint64_t op;
+
+    contract_start_to_marker(w);
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+        op = world_resize(w, &steps[i], &err);
+        EXPECT(w, op != 0 && world_wait_done(w, op));
+    }
+    op = world_resize(w, &less, &err);
+    EXPECT(w, op != 0 && world_wait_result(w, op)->code == VIV_E_INVALID);
+    op = world_resize(w, &more, &err);
+    EXPECT(w, op != 0 && world_wait_result(w, op)->code == VIV_E_INVALID);
+    EXPECT(w, strcmp(world_result(w, op)->message, "this run can have at most 4 CPUs") == 0);
+}

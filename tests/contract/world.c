@@ -347,7 +347,8 @@ static size_t configure_disk(struct world *w, const char *id, uint64_t bytes)
     if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0)
         fail_text(w, "disk", strerror(errno));
     vivi_close(&fd);
-    c->disks[c->n_disks] = (struct vivi_disk){.id = strdup(id), .path = strdup(path)};
+    c->disks[c->n_disks] = (struct vivi_disk){
+        .id = strdup(id), .path = strdup(path), .slot = (uint32_t)c->n_disks + 1};
     return c->n_disks++;
 }
 
@@ -608,7 +609,10 @@ static void add_disk(struct world *w, const char *id, uint64_t bytes, bool reado
 
     path_of(path, w->dir, id);
     (void)strncat(path, ", 1.img", sizeof(path) - strlen(path) - 1);
-    *d = (struct vivi_disk){.id = copy(id), .path = copy(path), .readonly = readonly};
+    *d = (struct vivi_disk){.id = copy(id),
+                            .path = copy(path),
+                            .readonly = readonly,
+                            .slot = (uint32_t)w->config.n_disks};
     vivi_close(&(int){open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)});
     if (truncate(path, (off_t)bytes) < 0)
         fail_text(w, "disk", strerror(errno));
@@ -625,7 +629,9 @@ void world_init_linux(struct world *w, const struct vivi_driver *d, const char *
     c->driver = d->kind;
     c->machine = copy("auto");
     c->cpus = 2;
+    c->cpus_max = 4;
     c->memory_bytes = UINT64_C(256) << 20;
+    c->memory_max_bytes = UINT64_C(512) << 20;
     c->serial_log_limit_bytes = UINT64_C(16) << 20;
     (void)snprintf(text, sizeof(text), "%s/vmlinuz", dir);
     c->kernel = copy(text);
@@ -643,6 +649,7 @@ void world_init_linux(struct world *w, const struct vivi_driver *d, const char *
     add_disk(w, "data", UINT64_C(4) << 20, true);
     if (d->kind == VIVI_DRIVER_QEMU) { /* user-mode: needs nothing of the host */
         c->n_nets = 1;
+        c->nets[0].slot = 1;
         c->nets[0].id = copy("n0");
         (void)snprintf(c->nets[0].mac, sizeof(c->nets[0].mac), "52:54:00:12:34:56");
     }

@@ -2,10 +2,11 @@
  * The command line of one run of QEMU. Pure and deterministic.
  *
  * What must not change between versions of ours, because guests see it: machine type, the PCI
- * slots, serials, MACs. Each kind of device has its own range of slots, so that one more disk moves
- * no NIC. A reset, a shutdown and a panic all stop the machine and wait for us (-action): what
- * happened is then never lost, whoever was watching; see effects.c. -S: the guest does not run
- * before the event stream is open.
+ * slots, serials, MACs. Each disk and NIC sits behind a root port of its own, because only there
+ * can it come and go while the guest runs; each place has its port at a fixed address, eight in a
+ * slot, so that one more disk moves no NIC. A reset, a shutdown and a panic all stop the machine
+ * and wait for us (-action): what happened is then never lost, whoever was watching; see effects.c.
+ * -S: the guest does not run before the event stream is open.
  *
  * Strings that come from a user go into QEMU's option syntax with their commas doubled.
  */
@@ -24,8 +25,12 @@
 #define SLOT_RNG         0x01
 #define SLOT_PVPANIC     0x02
 #define SLOT_AGENT       0x03
-#define SLOT_DISKS       0x04           /* … 0x13 */
-#define SLOT_NETS        0x14           /* … 0x1b */
+#define SLOT_DISK_PORTS  0x04 /* and 0x05 */
+#define SLOT_NET_PORTS   0x06
+#define SLOT_BALLOON     0x07
+#define SLOT_MEMORY      0x08
+#define PORTS_PER_SLOT   8
+#define CHASSIS_NETS     QEMU_MAX_DISKS /* chassis of the ports: disks 1 …, then NICs */
 #define TCG_CPU          "max,la57=off" /* a fifth level of page tables only costs emulated walks */
 #define CONTROL_FD       3
 #define AGENT_FD         4
@@ -77,6 +82,38 @@ static int plan_process(const struct vivi_plan_input *in, struct vivi_plan *p)
     return in->facts->probe.sandbox ? pair(p, "-sandbox", QEMU_SANDBOX) : 0;
 }
 
+static int plan_cpus(const struct vivi_config *c, struct vivi_plan *p)
+{
+    if (c->cpus_max <= c->cpus)
+        return pairf(p, "-smp", "%" PRIu32, c->cpus);
+    return pairf(p, "-smp", "cpus=%" PRIu32 ",maxcpus=%" PRIu32, c->cpus, c->cpus_max);
+}
+
+static int plan_memory(const struct vivi_config *c, struct vivi_plan *p)
+{
+    if (c->memory_max_bytes <= c->memory_bytes)
+        return pairf(p, "-m", "size=%" PRIu64 "M", c->memory_bytes >> 20);
+    return pairf(p, "-m", "size=%" PRIu64 "M,maxmem=%" PRIu64 "M", c->memory_bytes >> 20,
+                 c->memory_max_bytes >> 20);
+}
+
+/* What may come later is a device of its own; the host gives memory only for what is plugged. */
+static int plan_more_memory(const struct vivi_config *c, struct vivi_plan *p)
+{
+    int r;
+
+    if (c->memory_max_bytes <= c->memory_bytes)
+        return 0;
+    r = pairf(p, "-object", "memory-backend-ram,id=ram1,reserve=off,size=%" PRIu64,
+              c->memory_max_bytes - c->memory_bytes);
+    if (r < 0)
+        return r;
+    return pairf(p, "-device",
+                 "virtio-mem-pci,id=memory,bus=pcie.0,addr=0x%x,memdev=ram1,block-size=%u,"
+                 "requested-size=0",
+                 SLOT_MEMORY, QEMU_PAGE_BYTES);
+}
+
 static int plan_machine(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
     const struct vivi_config *c = in->config;
@@ -85,9 +122,8 @@ static int plan_machine(const struct vivi_plan_input *in, struct vivi_plan *p)
 
     if ((r = pairf(p, "-machine", "%s,accel=%s,memory-backend=ram0,usb=off,sata=off,smbus=off",
                    qemu_machine(c->machine), kvm ? "kvm" : "tcg")) < 0 ||
-        (r = pair(p, "-cpu", kvm ? "host" : TCG_CPU)) < 0 ||
-        (r = pairf(p, "-smp", "%" PRIu32, c->cpus)) < 0 ||
-        (r = pairf(p, "-m", "size=%" PRIu64 "M", c->memory_bytes >> 20)) < 0)
+        (r = pair(p, "-cpu", kvm ? "host" : TCG_CPU)) < 0 || (r = plan_cpus(c, p)) < 0 ||
+        (r = plan_memory(c, p)) < 0)
         return r;
     return pairf(p, "-object", "memory-backend-ram,id=ram0,size=%" PRIu64, c->memory_bytes);
 }
@@ -107,6 +143,53 @@ static int plan_boot(const struct vivi_plan_input *in, struct vivi_plan *p)
     return pairf(p, "-append", "%s vmrs.nonce=%s", cmdline, in->nonce);
 }
 
+static size_t ports(uint32_t last, size_t spare, size_t most)
+{
+    size_t n = (size_t)last + spare;
+
+    return n < most ? n : most;
+}
+
+size_t qemu_disk_ports(const struct vivi_config *c)
+{
+    uint32_t last = 0;
+
+    for (size_t i = 0; i < c->n_disks; i++)
+        last = c->disks[i].slot > last ? c->disks[i].slot : last;
+    return ports(last, QEMU_SPARE_DISKS, QEMU_MAX_DISKS);
+}
+
+size_t qemu_net_ports(const struct vivi_config *c)
+{
+    uint32_t last = 0;
+
+    for (size_t i = 0; i < c->n_nets; i++)
+        last = c->nets[i].slot > last ? c->nets[i].slot : last;
+    return ports(last, QEMU_SPARE_NETS, QEMU_MAX_NETS);
+}
+
+/* A port of one device; without I/O space, of which a machine has enough for 15 of them. */
+struct port_row {
+    const char *name;
+    unsigned slot, chassis;
+    size_t n;
+};
+
+static int plan_root_ports(const struct port_row *row, struct vivi_plan *p)
+{
+    for (size_t i = 0; i < row->n; i++) {
+        int r = pairf(p, "-device",
+                      "pcie-root-port,id=%s-%zu,bus=pcie.0,addr=0x%zx.%zu%s,chassis=%zu,"
+                      "io-reserve=0",
+                      row->name, i, row->slot + i / PORTS_PER_SLOT, i % PORTS_PER_SLOT,
+                      i % PORTS_PER_SLOT == 0 ? ",multifunction=on" : "", row->chassis + i + 1);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int plan_disk(const struct vivi_plan_input *in, size_t i, struct vivi_plan *p)
 {
     const struct vivi_disk *d = &in->config->disks[i];
@@ -114,6 +197,7 @@ static int plan_disk(const struct vivi_plan_input *in, size_t i, struct vivi_pla
     const char *ro = d->readonly ? "on" : "off";
     cleanup_free char *path = escape(d->path);
     cleanup_free char *id = escape(d->id);
+    size_t at = d->slot - 1;
     int r;
 
     if (!path || !id)
@@ -121,24 +205,25 @@ static int plan_disk(const struct vivi_plan_input *in, size_t i, struct vivi_pla
     r = pairf(p, "-blockdev",
               "driver=%s,node-name=disk%zu-file,read-only=%s,auto-read-only=off,locking=auto,"
               "discard=unmap,filename=%s",
-              fact && S_ISBLK(fact->mode) ? "host_device" : "file", i, ro, path);
+              fact && S_ISBLK(fact->mode) ? "host_device" : "file", at, ro, path);
     if (r < 0)
         return r;
     r = pairf(p, "-blockdev",
-              "driver=raw,node-name=disk%zu,read-only=%s,discard=unmap,file=disk%zu-file", i, ro,
-              i);
+              "driver=raw,node-name=disk%zu,read-only=%s,discard=unmap,file=disk%zu-file", at, ro,
+              at);
     if (r < 0)
         return r;
     return pairf(p, "-device",
-                 "virtio-blk-pci,id=disk-%zu,bus=pcie.0,addr=0x%zx,disable-legacy=on,drive=disk%zu,"
+                 "virtio-blk-pci,id=disk-%zu,bus=disk-port-%zu,disable-legacy=on,drive=disk%zu,"
                  "serial=%s",
-                 i, SLOT_DISKS + i, i, id);
+                 at, at, at, id);
 }
 
 /* Each user network has a subnet of its own, so that a guest with two has no conflict. */
-static int plan_netdev(const struct vivi_net *n, size_t i, struct vivi_plan *p)
+static int plan_netdev(const struct vivi_net *n, struct vivi_plan *p)
 {
     struct vivi_buf text = VIVI_BUF(OPTION_MAX_BYTES);
+    size_t i = n->slot - 1;
     int r;
 
     (void)vivi_buf_printf(&text, "user,id=net%zu", i);
@@ -157,36 +242,58 @@ static int plan_netdev(const struct vivi_net *n, size_t i, struct vivi_plan *p)
     return r;
 }
 
+void qemu_mac(const struct vivi_net *n, const char *uuid, char ret[18])
+{
+    uint8_t derived[6];
+
+    (void)snprintf(ret, 18, "%s", n->mac);
+    if (*ret)
+        return;
+    vivi_mac_derive(uuid, n->id, derived);
+    vivi_format_mac(derived, ret);
+}
+
 static int plan_net(const struct vivi_plan_input *in, size_t i, struct vivi_plan *p)
 {
     const struct vivi_net *n = &in->config->nets[i];
+    size_t at = n->slot - 1;
     char mac[18];
-    int r = plan_netdev(n, i, p);
+    int r = plan_netdev(n, p);
 
     if (r < 0)
         return r;
-    (void)snprintf(mac, sizeof(mac), "%s", n->mac);
-    if (!*mac) {
-        uint8_t derived[6];
-
-        vivi_mac_derive(in->uuid, n->id, derived);
-        vivi_format_mac(derived, mac);
-    }
+    qemu_mac(n, in->uuid, mac);
     return pairf(p, "-device",
-                 "virtio-net-pci,id=nic-%zu,bus=pcie.0,addr=0x%zx,disable-legacy=on,romfile=,"
+                 "virtio-net-pci,id=nic-%zu,bus=net-port-%zu,disable-legacy=on,romfile=,"
                  "netdev=net%zu,mac=%s",
-                 i, SLOT_NETS + i, i, mac);
+                 at, at, at, mac);
+}
+
+/* free-page-reporting: what the guest frees goes back to the host without being asked for. */
+static int plan_balloon(struct vivi_plan *p)
+{
+    return pairf(p, "-device",
+                 "virtio-balloon-pci,id=balloon,bus=pcie.0,addr=0x%x,disable-legacy=on,"
+                 "deflate-on-oom=on,free-page-reporting=on",
+                 SLOT_BALLOON);
 }
 
 static int plan_devices(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
+    const struct port_row disk_ports = {"disk-port", SLOT_DISK_PORTS, 0,
+                                        qemu_disk_ports(in->config)};
+    const struct port_row net_ports = {"net-port", SLOT_NET_PORTS, CHASSIS_NETS,
+                                       qemu_net_ports(in->config)};
     int r;
 
     if ((r = pair(p, "-object", "rng-builtin,id=rng0")) < 0 ||
         (r = pairf(p, "-device",
                    "virtio-rng-pci,id=rng,bus=pcie.0,addr=0x%x,disable-legacy=on,rng=rng0",
                    SLOT_RNG)) < 0 ||
-        (r = pairf(p, "-device", "pvpanic-pci,id=pvpanic,bus=pcie.0,addr=0x%x", SLOT_PVPANIC)) < 0)
+        (r = pairf(p, "-device", "pvpanic-pci,id=pvpanic,bus=pcie.0,addr=0x%x", SLOT_PVPANIC)) <
+            0 ||
+        (r = plan_balloon(p)) < 0 || (r = plan_more_memory(in->config, p)) < 0 ||
+        (r = plan_root_ports(&disk_ports, p)) < 0 || (r = plan_root_ports(&net_ports, p)) < 0)
         return r;
     for (size_t i = 0; i < in->config->n_disks; i++)
         if ((r = plan_disk(in, i, p)) < 0)

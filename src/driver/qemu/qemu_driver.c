@@ -9,7 +9,8 @@
 #define QEMU_CAPS(X)                                                                               \
     X(BOOT_KERNEL) X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(DELETE) X(CHANGE) X(PAUSE) X(CPUS) X(MEMORY)  \
     X(DISKS) X(NET_NAT) X(NET_MAC) X(NET_FORWARD) X(SERIAL_FILE) X(CONSOLE) X(READY_MARKER)        \
-    X(RNG) X(AGENT) X(ADOPT) X(RESTART) X(CRASH_NOTICE)
+    X(RNG) X(AGENT) X(ADOPT) X(RESTART) X(CRASH_NOTICE) X(DISK_HOTPLUG) X(NET_HOTPLUG) X(CPU_HOTPLUG)   \
+    X(MEMORY_HOTPLUG) X(BALLOON) X(BALLOON_RECLAIM) X(DISK_RESIZE) X(COUNTERS)
 /* clang-format on */
 
 const char *qemu_machine(const char *configured)

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "driver/agent_port.h"
+#include "driver/qemu/hot.h"
 #include "driver/qemu/qemu.h"
 #include "driver/qemu/qmp.h"
 
@@ -66,6 +67,7 @@ struct qemu_machine {
     const char *run_dir;
     uint64_t run;
     struct qmp qmp;
+    struct qemu_hot hot;
     enum phase phase;
     bool adopting;     /* else starting */
     uint64_t begin_op; /* start or adopt, until it is done */
@@ -386,6 +388,10 @@ static void on_reply(void *arg, int tag, uint64_t op, const json_t *value, const
 {
     struct qemu_machine *m = arg;
 
+    if (tag >= QEMU_HOT_FIRST) {
+        qemu_hot_reply(&m->hot, tag, op, value, err);
+        return;
+    }
     switch ((enum tag)tag) {
     case T_START:
     case T_ADOPT_ACTION:
@@ -504,6 +510,7 @@ static void on_end(void *arg, const viv_error *err)
         m->deferred[i].op = 0;
         tell_done(m, op, err);
     }
+    qemu_hot_end(&m->hot, err);
 }
 
 /* ---- the event stream ---- */
@@ -546,6 +553,7 @@ static void on_stream_event(struct qemu_machine *m, const struct qmp_message *ms
 {
     enum cause cause = cause_of(msg);
 
+    qemu_hot_event(&m->hot, msg);
     if (strcmp(msg->event, "RESUME") == 0 || strcmp(msg->event, "STOP") == 0) {
         stopped_or_resumed(m, msg->event[0] == 'S');
         return;
@@ -642,6 +650,7 @@ static int begin(void *priv, const struct vivi_machine_start *s, bool adopting, 
     m->run = s->run;
     m->adopting = adopting;
     m->phase = GONE;
+    qemu_hot_begin(&m->hot, &m->qmp, s);
     (void)snprintf(path, sizeof(path), "%s/qmp", s->run_dir);
     r = qmp_open(&m->qmp, s->host->loop, path, &on, err);
     if (r < 0)
@@ -729,12 +738,42 @@ static int qemu_agent_connect(void *priv, uint64_t op, viv_error *err)
                                 err);
 }
 
+static int qemu_device_add(void *priv, const struct vivi_device *d, uint64_t op, viv_error *err)
+{
+    struct qemu_machine *m = priv;
+
+    return qemu_hot_add(&m->hot, d, op, err);
+}
+
+static int qemu_device_remove(void *priv, enum vivi_device_kind kind, const char *id, uint64_t op,
+                              viv_error *err)
+{
+    struct qemu_machine *m = priv;
+
+    return qemu_hot_remove(&m->hot, kind, id, op, err);
+}
+
+static int qemu_resize(void *priv, const struct vivi_resize *what, uint64_t op, viv_error *err)
+{
+    struct qemu_machine *m = priv;
+
+    return qemu_hot_resize(&m->hot, what, op, err);
+}
+
+static int qemu_counters(void *priv, uint64_t op, viv_error *err)
+{
+    struct qemu_machine *m = priv;
+
+    return qemu_hot_counters(&m->hot, op, err);
+}
+
 static void qemu_done(void *priv)
 {
     struct qemu_machine *m = priv;
 
     vivi_agent_port_done(&m->agent);
     qmp_close(&m->qmp);
+    qemu_hot_done(&m->hot);
     memset(m, 0, sizeof(*m));
 }
 
@@ -752,5 +791,12 @@ const struct vivi_driver_effects vivi_effects_qemu = {
     .resume = qemu_resume,
     .reset = qemu_reset,
     .agent_connect = qemu_agent_connect,
+    .device_kinds = VIVI_DEVICE_BIT(VIVI_DEV_DISK) | VIVI_DEVICE_BIT(VIVI_DEV_NET),
+    .device_add = qemu_device_add,
+    .device_remove = qemu_device_remove,
+    .resize_kinds = VIVI_RESIZE_BIT(VIVI_RESIZE_CPUS) | VIVI_RESIZE_BIT(VIVI_RESIZE_MEMORY) |
+                    VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON) | VIVI_RESIZE_BIT(VIVI_RESIZE_DISK),
+    .resize = qemu_resize,
+    .counters = qemu_counters,
     .done = qemu_done,
 };

@@ -276,7 +276,7 @@ static void a_port_that_the_system_chose_is_told_before_the_start_is_done(void *
 {
     static char id[] = "n0";
     struct vivi_forward f = {.host_ip = "127.0.0.1", .guest_port = 80};
-    struct vivi_net net = {.id = id, .forwards = &f, .n_forwards = 1};
+    struct vivi_net net = {.id = id, .slot = 1, .forwards = &f, .n_forwards = 1};
     struct twin *t = *state;
 
     t->config.nets = &net;

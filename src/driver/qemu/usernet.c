@@ -87,7 +87,7 @@ static void take_numbered(const struct vivi_config *c, struct table *t)
     for (unsigned i = 0; i < c->n_nets; i++)
         for (size_t k = 0; k < c->nets[i].n_forwards; k++)
             if (c->nets[i].forwards[k].host_port)
-                (void)take_row(t, i, &c->nets[i].forwards[k]);
+                (void)take_row(t, c->nets[i].slot - 1, &c->nets[i].forwards[k]);
 }
 
 static json_t *port_json(const struct vivi_net *n, const struct vivi_forward *f, uint16_t port)
@@ -118,7 +118,7 @@ json_t *qemu_ports(const struct vivi_config *c, const char *usernet)
     for (unsigned i = 0; list && i < c->n_nets; i++) {
         for (size_t k = 0; list && k < c->nets[i].n_forwards; k++) {
             const struct vivi_forward *f = &c->nets[i].forwards[k];
-            const struct row *r = f->host_port ? NULL : take_row(t, i, f);
+            const struct row *r = f->host_port ? NULL : take_row(t, c->nets[i].slot - 1, f);
 
             if (json_array_append_new(
                     list, port_json(&c->nets[i], f, r ? r->f.host_port : f->host_port)) < 0) {

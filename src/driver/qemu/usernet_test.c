@@ -35,8 +35,8 @@ static void set_up(struct bench *b)
     forward(&b->first[2], "0:80/udp");
     forward(&b->first[3], "0.0.0.0:0:81");
     forward(&b->second[0], "0:80");
-    b->nets[0] = (struct vivi_net){.id = id0, .forwards = b->first, .n_forwards = 4};
-    b->nets[1] = (struct vivi_net){.id = id1, .forwards = b->second, .n_forwards = 1};
+    b->nets[0] = (struct vivi_net){.id = id0, .slot = 1, .forwards = b->first, .n_forwards = 4};
+    b->nets[1] = (struct vivi_net){.id = id1, .slot = 2, .forwards = b->second, .n_forwards = 1};
     b->config.nets = b->nets;
     b->config.n_nets = 2;
 }
