@@ -114,7 +114,7 @@ static void a_change_is_a_record_of_its_path_values_and_time(void **state)
     value = vivi_change_json(&d.items[0]);
     text = json_dumps(value, JSON_COMPACT);
     assert_string_equal(text, "{\"path\":\"cpus.count\",\"op\":\"change\",\"from\":1,\"to\":4,"
-                              "\"when\":\"next-start\"}");
+                              "\"when\":\"live\"}");
     device = vivi_change_json(&d.items[1]);
     assert_string_equal(json_string_value(json_object_get(device, "op")), "remove");
     assert_true(json_is_null(json_object_get(device, "to")));

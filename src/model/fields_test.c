@@ -200,7 +200,7 @@ static void the_documents_have_a_row_per_field(void **state)
     assert_int_equal(rows, vivi_fields_count() + 2);
     assert_non_null(strstr(out.data,
                            "| `cpus.count` | number, 1 to 1024 | 1 | `-c, --cpus N` | all | "
-                           "at the next start | virtual CPUs |\n"));
+                           "at once | virtual CPUs |\n"));
     assert_non_null(strstr(out.data, "`--net nat\\|none\\|tap,tap=NAME`"));
     assert_true(vivi_config_docs(&small) < 0);
 }

@@ -91,8 +91,10 @@ static void completing_says_everything_in_the_order_of_the_table(void **state)
         out,
         "{\"name\":null,\"driver\":\"auto\",\"machine\":\"auto\",\"accel\":\"auto\","
         "\"labels\":{},\"boot\":{\"kernel\":null,\"initramfs\":null,\"cmdline\":null},"
-        "\"cpus\":{\"count\":1},\"memory\":{\"size\":536870912},\"disks\":[],"
-        "\"nets\":[{\"id\":\"n0\",\"type\":\"nat\",\"tap\":null,\"mac\":\"auto\",\"forward\":[]}],"
+        "\"cpus\":{\"count\":1,\"max\":null},\"memory\":{\"size\":536870912,"
+        "\"max\":null,\"balloon\":null},\"disks\":[],"
+        "\"nets\":[{\"id\":\"n0\",\"type\":\"nat\",\"tap\":null,\"slot\":null,"
+        "\"mac\":\"auto\",\"forward\":[]}],"
         "\"serial\":{\"log\":\"auto\",\"log_limit\":16777216},"
         "\"agent\":{\"enabled\":\"auto\"},\"ready\":{\"by\":\"auto\",\"timeout\":120000},\"stop\":{"
         "\"timeout\":60000},"

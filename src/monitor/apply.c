@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "model/slots.h"
 #include "monitor/monitor.h"
 #include "monitor/policy.h"
 
@@ -71,9 +72,8 @@ static int read_run(const struct vivi_monitor *m, json_t **ret, viv_error *err)
 /* why: for people, "" when there is nothing to say. */
 static bool can_now(const struct vivi_monitor *m, const struct vivi_change *c, char why[160])
 {
-    (void)m;
     why[0] = '\0';
-    return vivi_policy_has(c);
+    return vivi_policy_has(c) || vivi_change_can(m, c, why);
 }
 
 /* paths: null or an array. */
@@ -248,7 +248,9 @@ static int read_documents(const struct vivi_monitor *m, const json_t *args, stru
         r = vivi_config_decode(p->to, &decoded, err);
     if (r == 0)
         r = read_next(m, &p->next, err);
-    return r < 0 ? r : read_run(m, &p->run, err);
+    if (r == 0)
+        r = read_run(m, &p->run, err);
+    return r < 0 ? r : vivi_slots_keep(p->to, p->run ? p->run : p->next, err);
 }
 
 static int make_plan(const struct vivi_monitor *m, const json_t *args, struct plan *p,
@@ -329,6 +331,8 @@ static void use_config(struct vivi_monitor *m, const json_t *doc)
         vivi_config_done(&m->config);
     m->config = c;
     m->config_valid = true;
+    m->st.cpus = c.cpus;
+    m->st.memory_bytes = c.memory_bytes;
     vivi_policy_take(m);
 }
 
@@ -364,8 +368,8 @@ static void note_failure(struct vivi_monitor *m, const struct vivi_change *c, co
         m->apply.error = *err;
 }
 
-/* The change is true of this run from now on. */
-static void made(struct vivi_monitor *m, const struct vivi_change *c)
+/* The change is true of this run from now on; false: it could not be recorded. */
+static bool record_made(struct vivi_monitor *m, const struct vivi_change *c)
 {
     viv_error err = VIV_ERROR_INIT;
     json_t *run = NULL;
@@ -376,12 +380,37 @@ static void made(struct vivi_monitor *m, const struct vivi_change *c)
     if (r < 0 || !run) {
         vivi_log(VIVI_LOG_ERROR, "%s: %s", c->path, run ? err.message : "nothing runs");
         json_decref(run);
-        return;
+        return false;
     }
     (void)json_object_set_new(m->running, "config", run);
-    (void)json_object_set_new(m->apply.record, "changed", json_true());
     use_config(m, run);
     vivi_record_running(m);
+    vivi_record_state(m);
+    return true;
+}
+
+static void made(struct vivi_monitor *m, const struct vivi_change *c)
+{
+    if (record_made(m, c))
+        (void)json_object_set_new(m->apply.record, "changed", json_true());
+}
+
+void vivi_apply_happened(struct vivi_monitor *m, enum vivi_change_op op, const char *path,
+                         json_t *to)
+{
+    struct vivi_change c = {.op = op, .from = json_null(), .to = to ? to : json_null()};
+    cleanup_json json_t *run = NULL;
+    char list[VIVI_PATH_SIZE];
+
+    (void)snprintf(c.path, sizeof(c.path), "%s", path);
+    (void)snprintf(list, sizeof(list), "%.*s", (int)strcspn(path, "."), path);
+    c.field = vivi_field_find(op == VIVI_CHANGE_CHANGE ? path : list);
+    if (!c.field)
+        return;
+    if (read_run(m, &run, NULL) < 0 || !run ||
+        (op == VIVI_CHANGE_REMOVE && !vivi_config_get(run, path)))
+        return; /* it is known already */
+    (void)record_made(m, &c);
 }
 
 /* ---- the end ---- */
@@ -473,14 +502,60 @@ static void finish(struct vivi_monitor *m)
     end(m, err.code ? &err : NULL);
 }
 
-/* Makes what is left to be made. */
+static void proceed(struct vivi_monitor *m);
+
+/* err NULL: the change at at is made. */
+static void change_over(struct vivi_monitor *m, const viv_error *err)
+{
+    struct vivi_apply *a = &m->apply;
+    const struct vivi_change *c = &a->todo.items[a->at];
+
+    a->making = false;
+    if (err)
+        note_failure(m, c, err);
+    else
+        made(m, c);
+    a->at++;
+    if (!a->walking)
+        proceed(m);
+}
+
+static void make_one(struct vivi_monitor *m, const struct vivi_change *c)
+{
+    const json_t *timeout = json_object_get(m->apply.record, "timeout_ms");
+    cleanup_json json_t *run = NULL;
+    viv_error err = VIV_ERROR_INIT;
+    int r = 0;
+
+    if (vivi_policy_has(c)) {
+        change_over(m, NULL);
+        return;
+    }
+    r = read_run(m, &run, &err);
+    if (r == 0 && !run)
+        r = vivi_fail(&err, VIV_E_WRONG_STATE, "nothing runs");
+    if (r == 0)
+        r = vivi_change_make(run, c, &err);
+    if (r == 0)
+        r = vivi_change_begin(m, c, run, timeout ? json_integer_value(timeout) : VIVI_NO_TIMEOUT,
+                              change_over, &err);
+    if (r < 0)
+        change_over(m, &err);
+}
+
+/* Makes what is left to be made, one after the other. */
 static void proceed(struct vivi_monitor *m)
 {
     struct vivi_apply *a = &m->apply;
 
-    for (; a->at < a->todo.n; a->at++)
-        made(m, &a->todo.items[a->at]);
-    finish(m);
+    a->walking = true;
+    while (a->at < a->todo.n && !a->making) {
+        a->making = true;
+        make_one(m, &a->todo.items[a->at]);
+    }
+    a->walking = false;
+    if (!a->making)
+        finish(m);
 }
 
 /* What this run lacks, was asked for, and can be made. */
@@ -546,6 +621,7 @@ void vivi_apply_abandon(struct vivi_monitor *m, const char *why)
         vivi_op_end(m, &err);
         return;
     }
+    vivi_change_forget(m);
     (void)vivi_fail(&err, VIV_E_CANCELLED, "%s", why ? why : "the VM has ended");
     for (; a->at < a->todo.n; a->at++)
         note_failure(m, &a->todo.items[a->at], &err);

@@ -16,7 +16,8 @@ struct vivi_apply {
     size_t at;
     json_t *failed; /* owned; path → why it could not be made */
     viv_error error;
-    bool making; /* the change at at is being made */
+    bool making;  /* the change at at is being made */
+    bool walking; /* inside the walk through todo */
 };
 void vivi_apply_done(struct vivi_apply *a);
 
@@ -39,6 +40,9 @@ void vivi_apply_go(struct vivi_monitor *m);
 /* Stop, or the end of the run: what has not been made waits for the next start. why: for people,
  * NULL: the run has ended. */
 void vivi_apply_abandon(struct vivi_monitor *m, const char *why);
+/* A change of this run that nobody waits for any more has come true: its record learns of it. */
+void vivi_apply_happened(struct vivi_monitor *m, enum vivi_change_op op, const char *path,
+                         json_t *to);
 /* The operation in flight is an apply of a former monitor: goes on with it. */
 void vivi_apply_resume(struct vivi_monitor *m);
 /* What the operation op answered, for who asks again; a new reference or NULL. */

@@ -496,6 +496,7 @@ static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
         kind++;
     if (kind == VIVI_DOP_COUNT_) { /* it has ended by its deadline */
         refuse_fd(e);
+        (void)vivi_change_event(m, e); /* or a change that is late */
         return;
     }
     m->dop[kind] = 0;
@@ -602,7 +603,7 @@ void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
         vivi_timeline_mark(&m->timeline, VIVI_STEP_CREATED, vivi_mono_us());
         break;
     case VIVI_EV_PROGRESS:
-    case VIVI_EV_DEVICE: break;
+    case VIVI_EV_DEVICE: (void)vivi_change_event(m, e); break;
     case VIVI_EV_PORTS: vivi_record_ports(m, e->value); break;
     }
 }
@@ -675,6 +676,7 @@ static void forget_run(struct vivi_monitor *m)
 
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
         vivi_disarm(m, timers[i]);
+    vivi_change_forget(m);
     vivi_machine_done(&m->machine); /* forgets everything, also what is true between runs */
     m->machine.driver = machine.driver;
     m->machine.fx = machine.fx;

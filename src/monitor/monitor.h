@@ -20,6 +20,7 @@
 #include "model/model.h"
 #include "monitor/agent.h"
 #include "monitor/apply.h"
+#include "monitor/change.h"
 #include "monitor/console.h"
 #include "monitor/fdtable.h"
 #include "monitor/keeper_client.h"
@@ -182,6 +183,7 @@ struct vivi_monitor {
 
     /* what is asked for */
     struct vivi_op op;
+    struct vivi_changes changes;
     struct vivi_apply apply;
     struct vivi_op_result results[VIVI_OPS_KEPT];
     unsigned next_result;
@@ -345,6 +347,8 @@ void vivi_waits_check(struct vivi_monitor *m);
 void vivi_waits_log(struct vivi_monitor *m);
 /* The operation is over; err NULL: it worked, and more (or NULL) is added to the answer. */
 void vivi_waits_op(struct vivi_monitor *m, const json_t *more, const viv_error *err);
+/* A note for everybody who waits for the operation in flight. */
+void vivi_waits_note(struct vivi_monitor *m, json_t *note_consume);
 void vivi_waits_forget(struct vivi_monitor *m, const struct vivi_client *c);
 size_t vivi_waits_of(const struct vivi_monitor *m, const struct vivi_client *c);
 /* wait_ready's deadline for this VM: the request's, else the configuration's. */

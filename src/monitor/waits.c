@@ -223,6 +223,14 @@ void vivi_waits_op(struct vivi_monitor *m, const json_t *more, const viv_error *
     }
 }
 
+void vivi_waits_note(struct vivi_monitor *m, json_t *note_consume)
+{
+    for (struct vivi_waiter *e = m->waiters; e; e = e->next)
+        if (e->w.kind == VIVI_WAIT_OP)
+            vivi_serve_note(e->w.client, e->w.id, json_incref(note_consume));
+    json_decref(note_consume);
+}
+
 /* ---- the list ---- */
 
 int vivi_wait_add(struct vivi_monitor *m, const struct vivi_wait *w, viv_error *err)

@@ -738,33 +738,30 @@ static int qemu_agent_connect(void *priv, uint64_t op, viv_error *err)
                                 err);
 }
 
-static int qemu_device_add(void *priv, const struct vivi_device *d, uint64_t op, viv_error *err)
+static struct qemu_hot *hot_of(void *m)
 {
-    struct qemu_machine *m = priv;
-
-    return qemu_hot_add(&m->hot, d, op, err);
+    return &((struct qemu_machine *)m)->hot;
 }
 
-static int qemu_device_remove(void *priv, enum vivi_device_kind kind, const char *id, uint64_t op,
+static int qemu_device_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err)
+{
+    return qemu_hot_add(hot_of(m), d, op, err);
+}
+
+static int qemu_device_remove(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
                               viv_error *err)
 {
-    struct qemu_machine *m = priv;
-
-    return qemu_hot_remove(&m->hot, kind, id, op, err);
+    return qemu_hot_remove(hot_of(m), kind, id, op, err);
 }
 
-static int qemu_resize(void *priv, const struct vivi_resize *what, uint64_t op, viv_error *err)
+static int qemu_resize(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err)
 {
-    struct qemu_machine *m = priv;
-
-    return qemu_hot_resize(&m->hot, what, op, err);
+    return qemu_hot_resize(hot_of(m), what, op, err);
 }
 
-static int qemu_counters(void *priv, uint64_t op, viv_error *err)
+static int qemu_counters(void *m, uint64_t op, viv_error *err)
 {
-    struct qemu_machine *m = priv;
-
-    return qemu_hot_counters(&m->hot, op, err);
+    return qemu_hot_counters(hot_of(m), op, err);
 }
 
 static void qemu_done(void *priv)

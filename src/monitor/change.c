@@ -1,0 +1,399 @@
+/*
+ * Changing the machine that runs.
+ *
+ * Theory of operation. A path says what kind of change it is; a table has its rule and how to begin
+ * it. One change is in flight at a time, because apply makes one after the other. Whoever waits is
+ * answered by the driver's DONE or at the deadline; a change that missed it stays in a short list,
+ * so that a guest that comes round later is not overlooked: running.json says what runs. A device
+ * that leaves is told by DEVICE, whoever asked for it.
+ */
+#include "monitor/change.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "monitor/apply.h"
+#include "monitor/monitor.h"
+
+#define ID_SIZE 72 /* names are shorter */
+
+/* ---- what kind of change a path is ---- */
+
+enum kind { KIND_NONE, KIND_DEVICE, KIND_SIZE, KIND_SLOT };
+
+struct what {
+    enum kind kind;
+    enum vivi_device_kind device;
+    enum vivi_resize_kind size;
+    char id[ID_SIZE]; /* of the device; "" = none */
+};
+
+/* "disks.data.size" → "data" */
+static void middle(const char *path, char ret[ID_SIZE])
+{
+    const char *dot = strchr(path, '.');
+
+    ret[0] = '\0';
+    if (dot)
+        (void)snprintf(ret, ID_SIZE, "%.*s", (int)strcspn(dot + 1, "."), dot + 1);
+}
+
+static struct what what_of(const struct vivi_change *c)
+{
+    static const struct {
+        const char *field;
+        enum vivi_resize_kind size;
+    } sizes[] = {{"cpus.count", VIVI_RESIZE_CPUS},
+                 {"memory.size", VIVI_RESIZE_MEMORY},
+                 {"memory.balloon", VIVI_RESIZE_BALLOON},
+                 {"disks.*.size", VIVI_RESIZE_DISK}};
+    struct what w = {.kind = KIND_NONE};
+
+    middle(c->path, w.id);
+    if (vivi_change_is_device(c)) {
+        for (unsigned k = 0; k < VIVI_DEV_COUNT_; k++) {
+            if (strcmp(c->field->path, vivi_device_kind_list((enum vivi_device_kind)k)) != 0)
+                continue;
+            w.kind = KIND_DEVICE;
+            w.device = (enum vivi_device_kind)k;
+        }
+        return w;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        if (strcmp(c->field->path, sizes[i].field) != 0)
+            continue;
+        w.kind = KIND_SIZE;
+        w.size = sizes[i].size;
+    }
+    if (strcmp(c->field->path, "disks.*.slot") == 0 || strcmp(c->field->path, "nets.*.slot") == 0)
+        w.kind = KIND_SLOT;
+    return w;
+}
+
+/* ---- may it ---- */
+
+/*
+ * The disk with the guest's root: the one that the command line names by its order, else the first
+ * one as soon as it names any. Without a root= the guest lives in its initramfs.
+ */
+static bool is_root_disk(const struct vivi_config *c, const char *id)
+{
+    static const char vd[] = "/dev/vd";
+    const char *root = c->cmdline ? strstr(c->cmdline, "root=") : NULL;
+    size_t at = 0;
+
+    if (!root || c->n_disks == 0)
+        return false;
+    root += strlen("root=");
+    if (strncmp(root, vd, strlen(vd)) == 0 && root[strlen(vd)] >= 'a' && root[strlen(vd)] <= 'z')
+        at = (size_t)(root[strlen(vd)] - 'a');
+    return at < c->n_disks && strcmp(c->disks[at].id, id) == 0;
+}
+
+static bool may_device(const struct vivi_monitor *m, const struct vivi_change *c,
+                       const struct what *w, viv_error *err)
+{
+    if (vivi_machine_may_device(&m->machine, w->device, err) < 0)
+        return false;
+    if (c->op != VIVI_CHANGE_REMOVE || w->device != VIVI_DEV_DISK || !m->config_valid ||
+        !is_root_disk(&m->config, w->id))
+        return true;
+    (void)vivi_fail(err, VIV_E_UNSUPPORTED, "the guest's root is on it (boot.cmdline: root=)");
+    return false;
+}
+
+static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
+                     const struct what *w, viv_error *err)
+{
+    const struct vivi_config *now = &m->config;
+    json_int_t to = json_integer_value(c->to);
+    json_int_t cpus = now->cpus_max > now->cpus ? now->cpus_max : now->cpus;
+    uint64_t memory =
+        now->memory_max_bytes > now->memory_bytes ? now->memory_max_bytes : now->memory_bytes;
+    char wanted[24], most[24];
+
+    if (vivi_machine_may_resize(&m->machine, w->size, err) < 0)
+        return false;
+    if (w->size == VIVI_RESIZE_CPUS && to > cpus) {
+        (void)vivi_fail(err, VIV_E_INVALID,
+                        "%" JSON_INTEGER_FORMAT
+                        " is more than cpus.max of this run (%" JSON_INTEGER_FORMAT ")",
+                        to, cpus);
+        return false;
+    }
+    vivi_format_size((uint64_t)to, wanted);
+    vivi_format_size(memory, most);
+    if (w->size == VIVI_RESIZE_MEMORY && (uint64_t)to > memory) {
+        (void)vivi_fail(err, VIV_E_INVALID, "%s is more than memory.max of this run (%s)", wanted,
+                        most);
+        return false;
+    }
+    vivi_format_size(now->memory_bytes, most);
+    if (w->size == VIVI_RESIZE_BALLOON && (uint64_t)to > now->memory_bytes) {
+        (void)vivi_fail(err, VIV_E_INVALID, "%s is more than memory.size (%s)", wanted, most);
+        return false;
+    }
+    return true;
+}
+
+/* A place that is written down changes nothing, as long as it is the one that the device has. */
+static bool may_slot(const struct vivi_monitor *m, const struct vivi_change *c, const char *id)
+{
+    json_int_t to = json_integer_value(c->to), is = 0;
+
+    for (size_t i = 0; i < m->config.n_disks; i++)
+        if (strncmp(c->path, "disks.", 6) == 0 && strcmp(m->config.disks[i].id, id) == 0)
+            is = m->config.disks[i].slot;
+    for (size_t i = 0; i < m->config.n_nets; i++)
+        if (strncmp(c->path, "nets.", 5) == 0 && strcmp(m->config.nets[i].id, id) == 0)
+            is = m->config.nets[i].slot;
+    return to == is;
+}
+
+bool vivi_change_can(const struct vivi_monitor *m, const struct vivi_change *c, char why[160])
+{
+    struct what w = what_of(c);
+    viv_error err = VIV_ERROR_INIT;
+    bool can = false;
+
+    switch (w.kind) {
+    case KIND_DEVICE: can = may_device(m, c, &w, &err); break;
+    case KIND_SIZE: can = may_size(m, c, &w, &err); break;
+    case KIND_SLOT: can = may_slot(m, c, w.id); break;
+    case KIND_NONE: break;
+    }
+    (void)snprintf(why, 160, "%.159s", can ? "" : err.message);
+    return can;
+}
+
+/* ---- the end of one ---- */
+
+static void flight_done(struct vivi_change_flight *f)
+{
+    json_decref(f->to);
+    *f = (struct vivi_change_flight){0};
+}
+
+static void finish(struct vivi_monitor *m, const viv_error *err)
+{
+    vivi_change_done *done = m->changes.now.done;
+
+    vivi_disarm(m, &m->changes.deadline);
+    flight_done(&m->changes.now);
+    vivi_config_done(&m->changes.config);
+    if (done)
+        done(m, err);
+}
+
+/* What the guest has still to do. */
+static void pending_text(const struct vivi_change_flight *f, const char *seconds, viv_error *err)
+{
+    if (f->op == VIVI_CHANGE_ADD)
+        (void)vivi_fail(err, VIV_E_TIMEOUT, "the VMM has not added it for %s s; it goes on trying",
+                        seconds);
+    else if (f->op == VIVI_CHANGE_REMOVE)
+        (void)vivi_fail(err, VIV_E_TIMEOUT,
+                        "the guest has not let go of it for %s s; it still may, and can be asked "
+                        "again",
+                        seconds);
+    else
+        (void)vivi_fail(err, VIV_E_TIMEOUT,
+                        "the guest has not done its part for %s s; it still may, and can be asked "
+                        "again",
+                        seconds);
+    err->flags |= VIV_ERR_RETRY;
+}
+
+static void late(void *arg)
+{
+    struct vivi_monitor *m = arg;
+    struct vivi_changes *all = &m->changes;
+    struct vivi_change_flight *slot = &all->late[all->next_late++ % VIVI_CHANGES_LATE];
+    viv_error err = VIV_ERROR_INIT;
+    char s[24];
+
+    pending_text(&all->now, vivi_seconds(all->timeout_ms, s), &err);
+    flight_done(slot);
+    *slot = all->now;
+    slot->to = json_incref(all->now.to);
+    slot->done = NULL;
+    finish(m, &err);
+}
+
+void vivi_change_forget(struct vivi_monitor *m)
+{
+    vivi_disarm(m, &m->changes.deadline);
+    flight_done(&m->changes.now);
+    for (size_t i = 0; i < VIVI_CHANGES_LATE; i++)
+        flight_done(&m->changes.late[i]);
+    vivi_config_done(&m->changes.config);
+}
+
+/* ---- beginning one ---- */
+
+/* Files that are not there, ports that are taken: what the driver's check says of this device. */
+static int check_device(struct vivi_monitor *m, const char *path, viv_error *err)
+{
+    cleanup_facts struct vivi_facts facts = {0};
+    cleanup_problems struct vivi_problems problems = {0};
+    int r = m->env->facts(&m->changes.config, m->machine.driver, m->cache_dir, &facts, err);
+
+    if (r == 0 && m->machine.driver->check(&m->changes.config, &facts, &problems) < 0)
+        r = vivi_fail_oom(err);
+    for (size_t i = 0; r == 0 && i < problems.n; i++) {
+        if (!vivi_paths_meet(path, problems.items[i].field))
+            continue;
+        if (err)
+            *err = problems.items[i];
+        return -problems.items[i].code;
+    }
+    return r;
+}
+
+static size_t index_of(const struct vivi_config *c, enum vivi_device_kind kind, const char *id)
+{
+    size_t n = kind == VIVI_DEV_DISK ? c->n_disks : kind == VIVI_DEV_NET ? c->n_nets : 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(kind == VIVI_DEV_DISK ? c->disks[i].id : c->nets[i].id, id) == 0)
+            return i;
+    return SIZE_MAX;
+}
+
+static int begin_device(struct vivi_monitor *m, const struct vivi_change *c, const struct what *w,
+                        viv_error *err)
+{
+    struct vivi_device d = {.kind = w->device,
+                            .id = w->id,
+                            .config = &m->changes.config,
+                            .index = index_of(&m->changes.config, w->device, w->id),
+                            .uuid = m->st.uuid};
+    int r;
+
+    if (c->op == VIVI_CHANGE_REMOVE)
+        return vivi_machine_device_remove(&m->machine, w->device, w->id, m->changes.now.dop, err);
+    if (d.index == SIZE_MAX)
+        return vivi_fail(err, VIV_E_INTERNAL, "%s is not in the configuration", c->path);
+    r = check_device(m, c->path, err);
+    return r < 0 ? r : vivi_machine_device_add(&m->machine, &d, m->changes.now.dop, err);
+}
+
+static int begin_size(struct vivi_monitor *m, const struct vivi_change *c, const struct what *w,
+                      viv_error *err)
+{
+    struct vivi_resize what = {.kind = w->size,
+                               .id = w->size == VIVI_RESIZE_DISK ? w->id : NULL,
+                               .to = (uint64_t)json_integer_value(c->to),
+                               .config = &m->config};
+
+    if (w->size == VIVI_RESIZE_BALLOON && json_is_null(c->to))
+        what.to = m->config.memory_bytes; /* no balloon: all of it */
+    return vivi_machine_resize(&m->machine, &what, m->changes.now.dop, err);
+}
+
+int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c, const json_t *doc,
+                      int64_t timeout_ms, vivi_change_done *done, viv_error *err)
+{
+    struct vivi_changes *all = &m->changes;
+    struct what w = what_of(c);
+    char why[160];
+    int r;
+
+    if (!vivi_change_can(m, c, why))
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "%s", why);
+    if (w.kind == KIND_SLOT ||
+        (w.kind == KIND_SIZE && w.size == VIVI_RESIZE_DISK && json_is_null(c->to))) {
+        done(m, NULL); /* says how it is already */
+        return 0;
+    }
+    r = vivi_config_decode(doc, &all->config, err);
+    if (r < 0)
+        return r;
+    all->now = (struct vivi_change_flight){
+        .dop = ++m->next_dop, .op = c->op, .to = json_incref(c->to), .done = done};
+    memcpy(all->now.path, c->path, sizeof(all->now.path));
+    r = w.kind == KIND_DEVICE ? begin_device(m, c, &w, err) : begin_size(m, c, &w, err);
+    if (r < 0) {
+        all->now.done = NULL;
+        finish(m, NULL);
+        if (r == -VIV_E_NOT_FOUND && c->op == VIVI_CHANGE_REMOVE) {
+            done(m, NULL);
+            return 0;
+        }
+        return r;
+    }
+    all->timeout_ms = timeout_ms >= 0            ? timeout_ms
+                      : c->op == VIVI_CHANGE_ADD ? VIVI_ADD_DEADLINE_MS
+                                                 : VIVI_CHANGE_DEADLINE_MS;
+    vivi_arm(m, &all->deadline, &(struct vivi_arm){"change", (uint64_t)all->timeout_ms, late});
+    return 0;
+}
+
+/* ---- what the driver says ---- */
+
+/* An operation may be done again after a monitor's death: then it finds its aim reached. */
+static bool is_reached(const struct vivi_change_flight *f, const viv_error *err)
+{
+    return (f->op == VIVI_CHANGE_ADD && err->code == VIV_E_EXISTS) ||
+           (f->op == VIVI_CHANGE_REMOVE && err->code == VIV_E_NOT_FOUND);
+}
+
+static bool on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
+{
+    const viv_error *err = e->err && e->err->code ? e->err : NULL;
+    struct vivi_changes *all = &m->changes;
+
+    if (all->now.dop != 0 && all->now.dop == e->op) {
+        finish(m, err && is_reached(&all->now, err) ? NULL : err);
+        return true;
+    }
+    for (size_t i = 0; i < VIVI_CHANGES_LATE; i++) {
+        struct vivi_change_flight f = all->late[i];
+
+        if (f.dop == 0 || f.dop != e->op)
+            continue;
+        all->late[i] = (struct vivi_change_flight){0};
+        if (!err)
+            vivi_apply_happened(m, f.op, f.path, f.to);
+        flight_done(&f);
+        return true;
+    }
+    return false;
+}
+
+static void on_progress(struct vivi_monitor *m, const struct vivi_driver_event *e)
+{
+    if (m->changes.now.dop != 0 && m->changes.now.dop == e->op)
+        vivi_waits_note(m, json_pack("{s:s,s:s,s:I,s:I}", "path", m->changes.now.path, "text",
+                                     e->text ? e->text : "", "done", (json_int_t)e->done, "total",
+                                     (json_int_t)e->total));
+}
+
+static void on_device(struct vivi_monitor *m, const struct vivi_driver_event *e)
+{
+    const char *list = vivi_device_kind_list(e->device_kind);
+    json_t *more = json_pack("{s:s,s:s,s:s}", "kind", vivi_device_kind_name(e->device_kind), "id",
+                             e->id, "what", "removed");
+    char path[VIVI_PATH_SIZE];
+
+    vivi_record_event(m, "device", more);
+    (void)snprintf(path, sizeof(path), "%s.%s", list, e->id);
+    if (m->changes.now.dop != 0 && strcmp(m->changes.now.path, path) == 0)
+        return; /* DONE follows, and with it the record */
+    vivi_apply_happened(m, VIVI_CHANGE_REMOVE, path, NULL);
+}
+
+bool vivi_change_event(struct vivi_monitor *m, const struct vivi_driver_event *e)
+{
+    if (e->kind == VIVI_EV_DONE)
+        return on_done(m, e);
+    if (e->kind == VIVI_EV_PROGRESS)
+        on_progress(m, e);
+    else if (e->kind == VIVI_EV_DEVICE)
+        on_device(m, e);
+    else
+        return false;
+    return true;
+}

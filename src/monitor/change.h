@@ -1,0 +1,54 @@
+/*
+ * One change of the machine that runs: a device comes or goes, a size changes. Asked for by apply,
+ * carried out by the driver together with the guest.
+ */
+#pragma once
+
+#include "model/config.h"
+#include "model/diff.h"
+
+#define VIVI_ADD_DEADLINE_MS    30000
+#define VIVI_CHANGE_DEADLINE_MS 60000 /* removals and sizes: the guest has to do its part */
+#define VIVI_CHANGES_LATE       4
+
+struct vivi_monitor;
+struct vivi_timer;
+struct vivi_driver_event;
+
+/* Exactly once for each change that was begun; err NULL: it is made. */
+typedef void vivi_change_done(struct vivi_monitor *m, const viv_error *err);
+
+/* One that was begun. Zeroed: none. */
+struct vivi_change_flight {
+    uint64_t dop; /* the driver's operation; 0 = none */
+    enum vivi_change_op op;
+    char path[VIVI_PATH_SIZE];
+    json_t *to;             /* owned; of the change */
+    vivi_change_done *done; /* NULL: its deadline has passed, nobody waits any more */
+};
+
+struct vivi_changes {
+    struct vivi_change_flight now;
+    struct vivi_change_flight late[VIVI_CHANGES_LATE]; /* the guest may still do its part */
+    unsigned next_late;
+    struct vivi_config config; /* with the change made; borrowed by the driver's call */
+    struct vivi_timer *deadline;
+    int64_t timeout_ms;
+};
+
+/* Whether it can be made while the VM runs; else why not, for people ("" = no more to say). */
+bool vivi_change_can(const struct vivi_monitor *m, const struct vivi_change *c, char why[160]);
+
+/*
+ * Begins it. doc: the configuration of this run with the change made. timeout_ms < 0: the usual
+ * one. 0: done follows, possibly before this returns; < 0: refused, and nothing follows. A change
+ * whose deadline passes ends with TIMEOUT, which says what is pending; if the guest does its part
+ * later, the run's record still learns of it.
+ */
+int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c, const json_t *doc,
+                      int64_t timeout_ms, vivi_change_done *done, viv_error *err);
+
+/* DONE, PROGRESS and DEVICE of the driver; false: it is about something else. */
+bool vivi_change_event(struct vivi_monitor *m, const struct vivi_driver_event *e);
+/* The run is over, or apply has given it up: nobody waits any more, done is not called. */
+void vivi_change_forget(struct vivi_monitor *m);
