@@ -64,10 +64,13 @@ static int keep(json_t *to_list, const json_t *from_list, viv_error *err)
 {
     static const char key[] = "slot";
     cleanup_free struct places *all = calloc(3, sizeof(*all));
-    struct places *from = all, *wanted = all + 1, *ruled = all + 2;
+    struct places *from, *wanted, *ruled;
 
     if (!all)
         return vivi_fail_oom(err);
+    from = &all[0];
+    wanted = &all[1];
+    ruled = &all[2];
     read_list(from_list, from);
     read_list(to_list, wanted);
     *ruled = *wanted;
