@@ -354,8 +354,7 @@ static size_t configure_disk(struct world *w, const char *id, uint64_t bytes)
 
 static uint64_t called(struct world *w, int r, uint64_t op)
 {
-    w->inside_slot = false;
-    return r < 0 ? 0 : op;
+    return w->inside_slot = false, r < 0 ? 0 : op;
 }
 
 uint64_t world_disk_add(struct world *w, const char *id, uint64_t bytes, viv_error *err)
