@@ -122,6 +122,7 @@ int vivi_cmd_reboot(struct vivi_cli *c);
 int vivi_cmd_pause(struct vivi_cli *c);
 int vivi_cmd_resume(struct vivi_cli *c);
 int vivi_cmd_rm(struct vivi_cli *c);
+int vivi_cmd_agent(struct vivi_cli *c);
 int vivi_cmd_autostart(struct vivi_cli *c);
 int vivi_cmd_wait(struct vivi_cli *c);
 int vivi_cmd_ps(struct vivi_cli *c);

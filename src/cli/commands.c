@@ -124,6 +124,14 @@ static const struct vivi_flag flags_reboot[] = {
     END,
 };
 
+static const struct vivi_flag flags_agent[] = {
+    {"--init", 0, VIVI_V_CHOICE, "INIT", "systemd|openrc|busybox", "what is found in the directory",
+     "what starts services there"},
+    {"--agent", 0, VIVI_V_FILE, "FILE", NULL, "the one installed with viv",
+     "this program, as for guests of another architecture"},
+    END,
+};
+
 static const struct vivi_flag flags_pause[] = {
     {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "10s", "how long it may take"},
     END,
@@ -330,6 +338,8 @@ const struct vivi_command vivi_commands[] = {
      vivi_cmd_cp, false},
     {"shell", NULL, "Guest", "a login shell in the guest", "[FLAGS] VM", "viv-exec",
      VIVI_TARGETS_ONE, NULL, ONLY(flags_guest), vivi_cmd_shell, false},
+    {"agent", NULL, "Guest", "put viv-agent into a guest's system", "install [FLAGS] DIR/ | VM",
+     "viv-agent", VIVI_TARGETS_NONE, "install", ONLY(flags_agent), vivi_cmd_agent, false},
     {"config",
      NULL,
      "Tool",
