@@ -104,8 +104,8 @@ class Peer:
         self.raw(SYNC)
         self.frame(HELLO, 0, payload)
 
-    def read(self, timeout=DEADLINE_S):
-        ready, _, _ = select.select([self.sock], [], [], timeout)
+    def read(self, timeout=None):
+        ready, _, _ = select.select([self.sock], [], [], timeout or DEADLINE_S)
         assert ready, "the agent said nothing"
         try:
             got = self.sock.recv(1 << 18)
@@ -185,13 +185,13 @@ class Peer:
         elif kind == RESET:
             s.reset = parse(payload)
 
-    def step(self, timeout=DEADLINE_S):
+    def step(self, timeout=None):
         self.read(timeout)
         while (f := self.take()) is not None:
             self.handle(*f)
 
-    def until(self, true, deadline_s=DEADLINE_S):
-        end = time.monotonic() + deadline_s
+    def until(self, true, deadline_s=None):
+        end = time.monotonic() + (deadline_s or DEADLINE_S)
         while not true():
             assert not self.closed, "the agent closed the channel"
             left = end - time.monotonic()
