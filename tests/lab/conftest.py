@@ -4,12 +4,12 @@ Outside there is one test per test inside, so that each is counted, named and to
 """
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-import xml.etree.ElementTree as ET
 
 import pytest
 from vivtest import Timeout, until
@@ -18,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 REQUIRED = os.environ.get("VIV_TEST_REQUIRE", "").split(",")
-LAB_DEADLINE = float(os.environ.get("VIV_LAB_DEADLINE", "420"))
+LAB_DEADLINE = float(os.environ.get("VIV_LAB_DEADLINE", "600"))
 UP_DEADLINE = 90  # until the tests begin inside; a lab that is not up by then stands still
 collect_ignore = [] if os.environ.get("VIV_LAB") else ["inside"]  # those run in the lab only
 
@@ -66,11 +66,15 @@ class Share:
 def boot(images, work, results):
     """Boots the lab, runs the tests inside, returns the console's text."""
     script = os.path.join(results, "run")
+    passed_on = "".join(f"export {k}='{os.environ[k]}'\n" for k in ("VIV_TEST_REQUIRE", "VIV_TEST_CH_OLD", "VIV_TEST_SEED")
+                        if k in os.environ)
+    only = f"-k '{os.environ['VIV_LAB_ONLY']}'" if "VIV_LAB_ONLY" in os.environ else ""
     with open(script, "w", encoding="utf-8") as f:
         f.write("#!/bin/sh\nexport HOME=/root LC_ALL=C.UTF-8 VIV_LAB=1 VIV_TEST_DEADLINE=90 PYTHONDONTWRITEBYTECODE=1\n"
-                f"export VIV_PREFIX='{prefix()}' VIV_IMAGES='{images}' PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
-                f"cd '{TOP}' && exec /usr/bin/python3 -m pytest -q -p no:cacheprovider --durations=0 --confcutdir='{TOP}/tests' "
-                f"--junitxml=/results/inside.xml '{HERE}/inside' >/results/log 2>&1\n")
+                f"export VIV_PREFIX='{prefix()}' VIV_IMAGES='{images}' VIV_LAB_VERDICTS=/results/verdicts\n{passed_on}"
+                "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+                f"cd '{TOP}' && exec /usr/bin/python3 -m pytest -q -p no:cacheprovider --confcutdir='{TOP}/tests' "
+                f"{only} '{HERE}/inside' '{TOP}/tests/stub' >/results/log 2>&1\n")
     os.chmod(script, 0o755)
     argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt", "-smp", "2", "-m", "4096",
             "-object", "memory-backend-memfd,id=mem,size=4096M,share=on", "-numa", "node,memdev=mem", "-display", "none",
@@ -107,9 +111,31 @@ def run_lab(argv, work, results, again=True):
     return "".join(w for w in text.splitlines(True) if "TCG doesn't support" not in w) + f"\n({how})"
 
 
+class Lab:
+    """What one lab found: verdicts as they came, the end of its log and of its console."""
+
+    def __init__(self, results, console):
+        self.verdicts, self.text, self.console = [], "", console
+        for name in ("verdicts", "log"):
+            path = os.path.join(results, name)
+            if os.path.exists(path):
+                with open(path, encoding="utf-8", errors="replace") as f:
+                    if name == "verdicts":
+                        self.verdicts = [json.loads(line) for line in f if line.endswith("\n")]
+                    else:
+                        self.text = f.read()
+        if not self.verdicts and "VIV_LAB_EXIT" not in console and "not done within" in console:
+            need("an emulated CPU that does not stand still", False)
+
+    def of(self, file, name):
+        return [v for v in self.verdicts if v.get("file") == file and v["test"].partition("[")[0] == name]
+
+    def log(self):
+        return f"---- end of the log ----\n{self.text[-3000:]}\n---- end of the console ----\n{self.console[-3000:]}"
+
+
 @pytest.fixture(scope="session")
 def lab():
-    """name of a test inside → (outcome, text)."""
     need("qemu-system-x86_64", shutil.which("qemu-system-x86_64"))
     need("root rights (virtiofsd serves /)", os.geteuid() == 0)
     cache = os.environ.get("VIV_CACHE", "/var/cache/vivarium")
@@ -117,24 +143,11 @@ def lab():
     results = os.path.join(work, "results")
     os.mkdir(results)
     try:
-        console = boot(build_images(cache), work, results)
-        yield parse(os.path.join(results, "inside.xml"), console, os.path.join(results, "log"))
+        found = Lab(results, boot(build_images(cache), work, results))
+        keep = os.environ.get("VIV_LAB_RESULT")
+        if keep:
+            shutil.copy(os.path.join(results, "verdicts"), keep)
+            shutil.copy(os.path.join(results, "log"), keep + ".log")
+        yield found
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def parse(xml, console, log):
-    if not os.path.exists(xml) and "VIV_LAB_EXIT" not in console and "not done within" in console:
-        need("an emulated CPU that does not stand still", False)
-    outcome = {}
-    text = ""
-    if os.path.exists(log):
-        with open(log, encoding="utf-8", errors="replace") as f:
-            text = f.read()
-    if os.path.exists(xml):
-        for case in ET.parse(xml).getroot().iter("testcase"):
-            bad = [c for c in case if c.tag in ("failure", "error", "skipped")]
-            kind = "passed" if not bad else "skipped" if bad[0].tag == "skipped" else "failed"
-            outcome[case.get("name")] = (kind, "\n".join(f"{c.get('message')}\n{c.text or ''}" for c in bad))
-    outcome[None] = ("", f"---- end of the log ----\n{text[-4000:]}\n---- end of the console ----\n{console[-4000:]}")
-    return outcome
