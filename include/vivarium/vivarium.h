@@ -223,6 +223,13 @@ VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);
  *   reboot: hard; timeout_ms
  *   remove: force, also a running one
  *   apply: see below
+ *   snapshot: name (a DNS label); allow_long_pause: the guest may stand still while its disks are
+ *     copied where the file system cannot share data; no time limit. Of a running or paused VM:
+ *     memory, devices and disks of one moment, and it goes on as it was. Errors: EXISTS, INVALID
+ *     the name, UNSUPPORTED, WRONG_STATE
+ *   restore: name. Of a stopped VM: its disks
+ *     are what they were and the guest goes on. Errors: NOT_FOUND, UNSUPPORTED another driver or
+ *     version of the VMM made it, INVALID a disk has changed, WRONG_STATE
  *   wait: until ("ready" default, "exit", or a state); timeout_ms (none)
  *
  * TIMEOUT ends the waiting only; the message says what goes on.
@@ -239,6 +246,15 @@ VIV_API int viv_vm_pause(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec 
                          viv_error *err);
 VIV_API int viv_vm_resume(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                           viv_error *err);
+VIV_API int viv_vm_snapshot(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                            viv_error *err);
+VIV_API int viv_vm_restore(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                           viv_error *err);
+/* Records, oldest first: name, created_at, size_bytes on the disk, memory_bytes, driver,
+ * vmm_version, disks (how many); or name and error. From files; needs nobody. */
+VIV_API int viv_vm_snapshots(viv_vm *m, viv_list **ret, viv_error *err);
+/* Errors: NOT_FOUND no such snapshot. */
+VIV_API int viv_vm_snapshot_remove(viv_vm *m, const char *name, viv_error *err);
 VIV_API int viv_vm_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                           viv_error *err);
 VIV_API int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,

@@ -103,6 +103,12 @@ static const struct vivi_flag flags_autostart[] = {
     END,
 };
 
+static const struct vivi_flag flags_snapshot[] = {
+    {"--allow-long-pause", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "create: copy the disks although the guest stands still for so long"},
+    END,
+};
+
 static const struct vivi_flag flags_stop[] = {
     {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "60s",
      "how long the guest may take before the VMM is ended; 0 kills at once"},
@@ -304,6 +310,11 @@ const struct vivi_command vivi_commands[] = {
     {"autostart", NULL, "Life", "start VMs with their host, or no longer",
      "on [FLAGS] VM… | off VM… | status [VM…]", "viv-autostart", VIVI_TARGETS_SUB, "on|off|status",
      AND_SELECT(flags_autostart), vivi_cmd_autostart, false},
+    {"snapshot", NULL, "Life", "keep the state of a VM with its disks",
+     "create [FLAGS] VM NAME | ls VM | rm VM NAME", "viv-snapshot", VIVI_TARGETS_SUB,
+     "create|ls|rm", ONLY(flags_snapshot), vivi_cmd_snapshot, false},
+    {"restore", NULL, "Life", "go on from a snapshot", "[FLAGS] VM NAME", "viv-snapshot",
+     VIVI_TARGETS_ONE, NULL, NO_FLAGS, vivi_cmd_restore, false},
     {"ps", "ls", "Looking", "list VMs", "[FLAGS]", "viv-ps", VIVI_TARGETS_NONE, NULL,
      ONLY(flags_ps), vivi_cmd_ps, false},
     {"inspect", NULL, "Looking", "all that is known about VMs", "[FLAGS] VM…", "viv-ps",

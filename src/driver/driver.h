@@ -97,6 +97,7 @@ struct vivi_plan_input {
     const char *run_dir; /* absolute: sockets and FIFOs */
     const char *vm_dir;  /* absolute: logs */
     enum vivi_how how;
+    const char *restore_dir; /* absolute; RESTORE: what the snapshot slot of this driver wrote */
 };
 
 /* ---- the pure table ---- */
@@ -333,6 +334,16 @@ struct vivi_driver_effects {
      * balloon_bytes is what is left to the guest.
      */
     int (*counters)(void *m, uint64_t op, viv_error *err);
+
+    /*
+     * optional: writes the state of a machine whose vCPUs stand still into dir, an absolute path of
+     * an empty directory below snapshots/ of the VM. DONE when all of it is there; the machine
+     * still stands still then. On failure the directory's contents are of no use and the caller
+     * removes them. A plan made with RESTORE and a directory that holds the same files goes on from
+     * there: it runs when start is done, and prints nothing of a boot. Disks are not part of it. No
+     * time limit here: it takes as long as writing the memory.
+     */
+    int (*snapshot)(void *m, const char *dir, uint64_t op, viv_error *err);
 
     /* Teardown: no callback afterwards, all descriptors closed, safe after a failed start and on
      * zeroed state. Mandatory. Does not touch the VMM. */

@@ -24,8 +24,8 @@ struct rule {
 };
 
 static const struct rule rules[] = {
-    {"start", VIVI_CAP_STATE, STATE_BIT(VIV_ST_STARTING), "only a VM being started can be run",
-     "start"},
+    {"start", VIVI_CAP_STATE, STATE_BIT(VIV_ST_STARTING) | STATE_BIT(VIV_ST_RESTORING),
+     "only a VM being started can be run", "start"},
     {"adopt", VIVI_CAP_ADOPT, HAS_VMM, "only a VM with a VMM can be adopted", "adopt"},
     {"pause", VIVI_CAP_PAUSE, STATE_BIT(VIV_ST_RUNNING), "only a running VM can be paused",
      "pause"},
@@ -41,6 +41,9 @@ static const struct rule rules[] = {
     {"query", VIVI_CAP_STATE, HAS_VMM, "only a VM with a VMM can be asked", "tell its state"},
     {"counters", VIVI_CAP_COUNTERS, STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED),
      "only a running VM has counters", "count"},
+    {"snapshot", VIVI_CAP_SNAPSHOT,
+     STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED) | STATE_BIT(VIV_ST_SAVING),
+     "only a running or paused VM can be saved", "take snapshots"},
 };
 
 #define ONLY_RUNNING STATE_BIT(VIV_ST_RUNNING), "only a running VM can be changed"
@@ -103,6 +106,7 @@ const char *vivi_machine_mismatch(const struct vivi_caps *caps,
         {VIVI_CAP_BALLOON, fx->resize_kinds & VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON)},
         {VIVI_CAP_DISK_RESIZE, fx->resize_kinds & VIVI_RESIZE_BIT(VIVI_RESIZE_DISK)},
         {VIVI_CAP_COUNTERS, fx->counters != NULL},
+        {VIVI_CAP_SNAPSHOT, fx->snapshot != NULL},
     };
 
     if (incomplete(fx))
@@ -307,4 +311,11 @@ int vivi_machine_resize(struct vivi_machine *m, const struct vivi_resize *what, 
 int vivi_machine_counters(struct vivi_machine *m, uint64_t op, viv_error *err)
 {
     return dispatch(m, "counters", m->fx->counters, op, err);
+}
+
+int vivi_machine_snapshot(struct vivi_machine *m, const char *dir, uint64_t op, viv_error *err)
+{
+    int r = vivi_machine_may(m, "snapshot", err);
+
+    return r < 0 ? r : m->fx->snapshot(m->priv, dir, op, err);
 }

@@ -43,6 +43,7 @@ int vivi_machine_device_remove(struct vivi_machine *m, enum vivi_device_kind kin
 int vivi_machine_resize(struct vivi_machine *m, const struct vivi_resize *what, uint64_t op,
                         viv_error *err);
 int vivi_machine_counters(struct vivi_machine *m, uint64_t op, viv_error *err);
+int vivi_machine_snapshot(struct vivi_machine *m, const char *dir, uint64_t op, viv_error *err);
 /* The verb tests alone, without doing it: what state and capability say. verb: "pause", "resume",
  * "reset", "stop", … */
 int vivi_machine_may(const struct vivi_machine *m, const char *verb, viv_error *err);

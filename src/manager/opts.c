@@ -32,6 +32,8 @@ static const struct {
     {"fd", VIVI_OPT_I64},
     {"mkdir", VIVI_OPT_BOOL},
     {"follow", VIVI_OPT_BOOL},
+    {"name", VIVI_OPT_STR},
+    {"allow_long_pause", VIVI_OPT_BOOL},
     {"on", VIVI_OPT_BOOL},
     {"program", VIVI_OPT_STR},
     {"unit_dir", VIVI_OPT_STR},

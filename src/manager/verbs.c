@@ -412,6 +412,62 @@ int viv_vm_resume(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_r
     return vivi_call_run(&c, ret_op, ret_result, err);
 }
 
+/* Both name a snapshot; what takes long is not ours to limit. */
+static int snapshot_request(struct vivi_call *c, int64_t run_ms, viv_error *err)
+{
+    const char *name = vivi_opt_str(c->o, "name", "");
+
+    if (!name[0])
+        return vivi_fail_field(err, VIV_E_INVALID, "name", "missing");
+    c->q.timeout_us = vivi_call_after(run_ms);
+    c->q.args = json_pack("{s:s,s:b,s:I}", "name", name, "allow_long_pause",
+                          (int)vivi_opt_bool(c->o, "allow_long_pause", false), "requested_us",
+                          (json_int_t)vivi_mono_us());
+    return c->q.args ? 0 : vivi_fail_oom(err);
+}
+
+static int prepare_snapshot(struct vivi_call *c, json_t **ret_local, viv_error *err)
+{
+    (void)ret_local;
+    if (c->known && !vivi_state_has_vmm(c->s.state))
+        return vivi_fail(err, VIV_E_WRONG_STATE,
+                         "only a running or paused VM can be saved (it is %s)",
+                         vivi_state_name(c->s.state));
+    return snapshot_request(c, -1, err);
+}
+
+static int prepare_restore(struct vivi_call *c, json_t **ret_local, viv_error *err)
+{
+    (void)ret_local;
+    return snapshot_request(c, -1, err);
+}
+
+int viv_vm_snapshot(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                    viv_error *err)
+{
+    struct vivi_call c = {.verb = "snapshot",
+                          .options = "name allow_long_pause",
+                          .prepare = prepare_snapshot,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
+
+    return vivi_call_run(&c, ret_op, ret_result, err);
+}
+
+int viv_vm_restore(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                   viv_error *err)
+{
+    struct vivi_call c = {.verb = "restore",
+                          .options = "name",
+                          .prepare = prepare_restore,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
+
+    return vivi_call_run(&c, ret_op, ret_result, err);
+}
+
 int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err)
 {
     struct vivi_call c = {

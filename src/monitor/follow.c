@@ -2,7 +2,7 @@
  * What follows from what has happened: the operation in flight when a run has ended, the restart
  * policy, a caller that went away, --rm, and the operation that a former monitor left unfinished.
  */
-#include "monitor/monitor.h"
+#include "monitor/snapshot.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ void vivi_op_start_late(struct vivi_monitor *m)
     viv_error err = VIV_ERROR_INIT;
     char s[24];
 
-    if (m->op.verb != VIVI_VERB_START && !m->op.starting_again)
+    if (!vivi_op_starts(m))
         return;
     (void)vivi_fail(&err, VIV_E_TIMEOUT, "not running after %s s; it was killed",
                     vivi_seconds(m->op.timeout_ms, s));
@@ -66,7 +66,9 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
         vivi_start_again(m, false);
         return;
     }
+    vivi_snapshot_drop(m);
     switch (m->op.verb) {
+    case VIVI_VERB_RESTORE:
     case VIVI_VERB_START: start_ended(m, cause, text); return;
     case VIVI_VERB_STOP:
     case VIVI_VERB_KILL: vivi_op_end(m, NULL); return;
@@ -80,6 +82,7 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
         return;
     case VIVI_VERB_REMOVE: vivi_op_remove_now(m); return;
     case VIVI_VERB_APPLY: vivi_apply_abandon(m, NULL); return;
+    case VIVI_VERB_SNAPSHOT:
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME: break;
     case VIVI_VERB_NONE:
@@ -313,6 +316,11 @@ static void resume_without_vmm(struct vivi_monitor *m)
     case VIVI_VERB_STOP:
     case VIVI_VERB_KILL: vivi_op_end(m, NULL); return;
     case VIVI_VERB_APPLY: vivi_apply_resume(m); return;
+    case VIVI_VERB_SNAPSHOT: vivi_snapshot_interrupted(m); return;
+    case VIVI_VERB_RESTORE:
+        (void)vivi_fail(&err, VIV_E_CANCELLED, "restore of %s was interrupted", m->dir.name);
+        vivi_op_end(m, &err);
+        return;
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME:
     case VIVI_VERB_NONE:
@@ -336,6 +344,8 @@ void vivi_op_resume(struct vivi_monitor *m)
         return;
     }
     switch (m->op.verb) {
+    case VIVI_VERB_SNAPSHOT: vivi_snapshot_interrupted(m); return;
+    case VIVI_VERB_RESTORE:
     case VIVI_VERB_START: vivi_op_end(m, NULL); return;
     case VIVI_VERB_STOP:
     case VIVI_VERB_KILL:

@@ -11,7 +11,7 @@
  * Nothing here frees the machine from inside a driver's callback: that happens at the end of a run,
  * which comes from the keeper's socket or from a timer.
  */
-#include "monitor/monitor.h"
+#include "monitor/snapshot.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -249,10 +249,14 @@ static void became_running(struct vivi_monitor *m)
         return;
     vivi_life_set_state(m, VIV_ST_RUNNING, NULL);
     vivi_record_running(m);
-    if (m->op.verb == VIVI_VERB_START || m->op.starting_again)
+    if (vivi_op_starts(m))
         vivi_op_end(m, NULL);
-    if (m->ready_pending[0])
+    m->ready.found = m->ready.found || m->inherited_ip[0] != '\0';
+    if (m->inherited_ip[0])
+        become_ready(m, m->inherited_ip, "inherited");
+    else if (m->ready_pending[0])
         become_ready(m, m->ready_pending, "marker");
+    m->inherited_ip[0] = '\0';
     m->ready_pending[0] = '\0';
     vivi_agent_begin(m);
     vivi_waits_check(m);
@@ -465,6 +469,8 @@ static void done_pause(struct vivi_monitor *m, const viv_error *err)
         m->vcpus = VIV_ST_PAUSED;
     if (m->op.verb == VIVI_VERB_PAUSE)
         vivi_op_end(m, err);
+    else if (m->op.verb == VIVI_VERB_SNAPSHOT && m->saving.name[0])
+        vivi_snapshot_paused(m, err);
 }
 
 static void done_resume(struct vivi_monitor *m, const viv_error *err)
@@ -475,6 +481,8 @@ static void done_resume(struct vivi_monitor *m, const viv_error *err)
         m->vcpus = VIV_ST_RUNNING;
     if (m->op.verb == VIVI_VERB_RESUME)
         vivi_op_end(m, err);
+    else if (m->op.verb == VIVI_VERB_SNAPSHOT && m->saving.name[0])
+        vivi_snapshot_resumed(m, err);
 }
 
 /* What a driver has opened for somebody who is not there any more. */
@@ -524,6 +532,7 @@ static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
         vivi_ladder_answer(&m->ladder, VIVI_LADDER_RESUME, result);
         break;
     case VIVI_DOP_AGENT: vivi_agent_connected(m, e->fd > 0 ? e->fd : -1, err); break;
+    case VIVI_DOP_SNAPSHOT: vivi_snapshot_saved(m, err); break;
     case VIVI_DOP_COUNT_: break;
     }
     vivi_waits_check(m);
@@ -634,7 +643,8 @@ void vivi_life_adopt(struct vivi_monitor *m)
     viv_error err = VIV_ERROR_INIT;
     int r;
 
-    m->vcpus = m->st.state == VIV_ST_PAUSED ? VIV_ST_PAUSED : VIV_ST_RUNNING;
+    m->vcpus = m->st.state == VIV_ST_PAUSED || m->st.state == VIV_ST_SAVING ? VIV_ST_PAUSED
+                                                                            : VIV_ST_RUNNING;
     r = give_to_driver(m, true, &err);
     if (r >= 0)
         vivi_arm(m, &m->adopt_deadline,
@@ -653,12 +663,16 @@ void vivi_life_adopted(struct vivi_monitor *m)
 {
     vivi_disarm(m, &m->adopt_deadline);
     m->dop[VIVI_DOP_ADOPT] = 0;
-    if (m->st.state == VIV_ST_STARTING) {
+    if (m->st.state == VIV_ST_STARTING || m->st.state == VIV_ST_RESTORING) {
+        const char *ip = json_string_value(json_object_get(m->running, "inherited_ip"));
+
+        (void)snprintf(m->inherited_ip, sizeof(m->inherited_ip), "%.45s", ip ? ip : "");
         became_running(m);
         return;
     }
     m->stage = VIVI_STAGE_UP;
-    if (m->st.state == VIV_ST_RUNNING || m->st.state == VIV_ST_PAUSED)
+    if (m->st.state == VIV_ST_RUNNING || m->st.state == VIV_ST_PAUSED ||
+        m->st.state == VIV_ST_SAVING)
         vivi_life_set_state(m, m->vcpus, NULL);
     if (m->ready_pending[0])
         become_ready(m, m->ready_pending, "marker");

@@ -1,5 +1,6 @@
 /* The monitor as an object: made from the keeper's table and the VM's directory, and unmade. */
-#include "monitor/monitor.h"
+#include "monitor/copying.h"
+#include "monitor/snapshot.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,8 @@ void vivi_monitor_close(struct vivi_monitor *m)
 
     vivi_agent_done(m);
     vivi_serve_close(m);
+    vivi_restore_drop(m);
+    vivi_copying_stop(m);
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
         vivi_disarm(m, timers[i]);
     vivi_machine_done(&m->machine);

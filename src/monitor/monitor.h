@@ -84,6 +84,7 @@ enum vivi_dop {
     VIVI_DOP_QUIT,
     VIVI_DOP_LADDER_RESUME,
     VIVI_DOP_AGENT,
+    VIVI_DOP_SNAPSHOT,
     VIVI_DOP_COUNT_
 };
 
@@ -118,9 +119,21 @@ struct vivi_launch {
     struct vivi_probe probe;
     struct vivi_plan plan;
     char nonce[17];
+    char snapshot[64]; /* a restore: of this snapshot; "" = a boot */
+    char ip[46];       /* a restore: the guest was ready with this address; "" = it was not */
 };
 void vivi_launch_done(struct vivi_launch *l);
 #define cleanup_launch VIVI_CLEANUP(vivi_launch_done)
+
+/* A snapshot that is being made. */
+struct vivi_saving {
+    char name[64]; /* "" = none */
+    bool was_running, slow;
+    viv_error err; /* why there will be none */
+};
+
+struct vivi_restoring;
+struct vivi_copying;
 
 struct vivi_monitor {
     const struct vivi_loop *loop;
@@ -188,6 +201,10 @@ struct vivi_monitor {
     struct vivi_op_result results[VIVI_OPS_KEPT];
     unsigned next_result;
     struct vivi_waiter *waiters;
+    struct vivi_saving saving;
+    struct vivi_restoring *restoring; /* owned; disks come before the start */
+    struct vivi_copying *copying;     /* owned */
+    char inherited_ip[46];            /* this run goes on from a ready guest */
     struct vivi_timer *restart;
     struct vivi_timer *idle, *serve_early;
     uint64_t adopted_since_us; /* when this process began: for adopted{gap_ms} */
@@ -241,9 +258,17 @@ void vivi_life_stop(struct vivi_monitor *m, const struct vivi_stop_how *how);
  * problems as JSON when check found some. Nothing is changed. */
 int vivi_start_prepare(struct vivi_monitor *m, struct vivi_launch *ret, json_t **ret_problems,
                        viv_error *err);
+/* What a start begins with other than config.json. */
+struct vivi_launch_from {
+    const json_t *doc;
+    const char *snapshot; /* whose state is gone on with */
+    const char *nonce;    /* of the guest that is in it */
+};
+int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_from *from,
+                            struct vivi_launch *ret, json_t **ret_problems, viv_error *err);
 struct vivi_start_how {
     uint64_t requested_us; /* CLOCK_MONOTONIC; 0: now */
-    bool remove_when_ended, foreground, restarted;
+    bool remove_when_ended, foreground, restarted, restore;
     int64_t timeout_ms; /* VIVI_NO_TIMEOUT: the default */
 };
 /* The configuration, driver and plan of the run that is about to begin become the monitor's. */
@@ -295,6 +320,9 @@ void vivi_op_end(struct vivi_monitor *m, const viv_error *err);
 void vivi_op_stop_gave_up(struct vivi_monitor *m, enum vivi_ladder_phase at);
 void vivi_op_reset_now(struct vivi_monitor *m);
 void vivi_op_pause_now(struct vivi_monitor *m);
+
+/* The operation in flight makes a VMM run: start, restore, the second half of a reboot. */
+bool vivi_op_starts(const struct vivi_monitor *m);
 
 /* How long a guest may take to shut down, by the configuration, in ms. */
 int64_t vivi_stop_grace(const struct vivi_monitor *m);

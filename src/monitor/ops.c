@@ -8,7 +8,7 @@
  * the journal). A request for the same verb joins too; stop and kill end what is in their way;
  * anything else is told that it is busy.
  */
-#include "monitor/monitor.h"
+#include "monitor/snapshot.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -184,7 +184,12 @@ static bool ends_others(const struct vivi_request *q)
 static bool can_be_ended(enum vivi_verb v)
 {
     return v == VIVI_VERB_START || v == VIVI_VERB_PAUSE || v == VIVI_VERB_RESUME ||
-           v == VIVI_VERB_REBOOT;
+           v == VIVI_VERB_REBOOT || v == VIVI_VERB_SNAPSHOT || v == VIVI_VERB_RESTORE;
+}
+
+bool vivi_op_starts(const struct vivi_monitor *m)
+{
+    return m->op.verb == VIVI_VERB_START || m->op.verb == VIVI_VERB_RESTORE || m->op.starting_again;
 }
 
 static bool is_stop(enum vivi_verb v)
@@ -229,6 +234,8 @@ static int meet_current(struct vivi_monitor *m, struct vivi_client *c, const str
     if (ends_others(q) && can_be_ended(now)) {
         (void)vivi_fail(&why, VIV_E_CANCELLED, "%s of %s was cancelled by %s", vivi_verb_name(now),
                         m->dir.name, vivi_verb_name(q->verb));
+        vivi_snapshot_drop(m);
+        vivi_restore_drop(m);
         vivi_op_end(m, &why);
         return 0;
     }
@@ -547,6 +554,45 @@ static int begin_apply(struct ask *a, viv_error *err)
     return r;
 }
 
+/* ---- snapshot, restore ---- */
+
+static int begin_snapshot(struct ask *a, viv_error *err)
+{
+    struct vivi_monitor *m = a->m;
+    int r = vivi_snapshot_prepare(m, a->q->snapshot, a->q->allow_long_pause, err);
+
+    if (r < 0)
+        return r;
+    vivi_op_begin(m, VIVI_VERB_SNAPSHOT, a->q->op);
+    r = wait_for_op(m, a->c, a->q, true, err);
+    if (r < 0) {
+        vivi_snapshot_drop(m);
+        vivi_op_end(m, err);
+        return r;
+    }
+    vivi_snapshot_now(m);
+    return 0;
+}
+
+static int begin_restore(struct ask *a, viv_error *err)
+{
+    struct vivi_monitor *m = a->m;
+    cleanup_launch struct vivi_launch l = {0};
+    int r = vivi_restore_prepare(m, a->q->snapshot, &l, err);
+
+    if (r < 0)
+        return r;
+    vivi_desire(m, VIVI_DESIRED_RUNNING);
+    vivi_op_begin(m, VIVI_VERB_RESTORE, a->q->op);
+    r = wait_for_op(m, a->c, a->q, true, err);
+    if (r < 0) {
+        vivi_op_end(m, err);
+        return r;
+    }
+    vivi_restore_now(m, &l, a->q->requested_us);
+    return 0;
+}
+
 /* ---- the door ---- */
 
 int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
@@ -576,6 +622,8 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
     case VIVI_VERB_RESUME: return begin_pause(&a, err);
     case VIVI_VERB_REMOVE: return begin_remove(&a, err);
     case VIVI_VERB_APPLY: return begin_apply(&a, err);
+    case VIVI_VERB_SNAPSHOT: return begin_snapshot(&a, err);
+    case VIVI_VERB_RESTORE: return begin_restore(&a, err);
     case VIVI_VERB_NONE:
     case VIVI_VERB_WAIT:
     case VIVI_VERB_LOG_WAIT:

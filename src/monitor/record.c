@@ -254,6 +254,7 @@ int vivi_record_running_new(struct vivi_monitor *m, viv_error *err)
     (void)json_object_set_new(doc, "input", vivi_json_str(input_port(m)));
     (void)json_object_set_new(doc, "terminal", vivi_terminal_json(&m->plan));
     (void)json_object_set_new(doc, "boots", boots);
+    (void)json_object_set_new(doc, "inherited_ip", vivi_json_str_or_null(m->inherited_ip));
     json_decref(m->running);
     m->running = doc;
     refresh(m);

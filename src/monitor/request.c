@@ -1,5 +1,6 @@
 #include "monitor/request.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -16,6 +17,8 @@ static const struct {
     [VIVI_VERB_PAUSE] = {"pause", true, false},
     [VIVI_VERB_RESUME] = {"resume", true, false},
     [VIVI_VERB_REMOVE] = {"remove", true, false},
+    [VIVI_VERB_SNAPSHOT] = {"snapshot", true, false},
+    [VIVI_VERB_RESTORE] = {"restore", true, false},
     [VIVI_VERB_APPLY] = {"apply", true, true},
     [VIVI_VERB_WAIT] = {"wait", false, false},
     [VIVI_VERB_LOG_WAIT] = {"log_wait", false, false},
@@ -138,6 +141,20 @@ static int parse_wait(const json_t *a, struct vivi_request *q, viv_error *err)
     return 0;
 }
 
+static int parse_snapshot(const json_t *a, struct vivi_request *q, viv_error *err)
+{
+    const char *name = "";
+    int r = get_text(a, "name", &name, err);
+
+    if (r >= 0 && (!name[0] || strlen(name) >= sizeof(q->snapshot)))
+        r = vivi_fail(err, VIV_E_INVALID, "args.name: not the name of a snapshot");
+    if (r >= 0)
+        (void)snprintf(q->snapshot, sizeof(q->snapshot), "%s", name);
+    if (r >= 0)
+        r = get_bool(a, "allow_long_pause", &q->allow_long_pause, err);
+    return r < 0 ? r : get_u64(a, "requested_us", &q->requested_us, err);
+}
+
 static int parse_args(const json_t *a, struct vivi_request *q, viv_error *err)
 {
     int r = get_ms(a, "timeout_ms", &q->timeout_ms, err);
@@ -152,6 +169,8 @@ static int parse_args(const json_t *a, struct vivi_request *q, viv_error *err)
     case VIVI_VERB_REBOOT: return get_bool(a, "hard", &q->hard, err);
     case VIVI_VERB_KILL:
     case VIVI_VERB_REMOVE: return get_bool(a, "force", &q->force, err);
+    case VIVI_VERB_SNAPSHOT:
+    case VIVI_VERB_RESTORE: return parse_snapshot(a, q, err);
     case VIVI_VERB_WAIT: return parse_wait(a, q, err);
     case VIVI_VERB_LOG_WAIT: return get_u64(a, "offset", &q->offset, err);
     case VIVI_VERB_CONSOLE:

@@ -22,6 +22,8 @@ enum vivi_verb {
     VIVI_VERB_RESUME,
     VIVI_VERB_REMOVE,
     VIVI_VERB_APPLY,
+    VIVI_VERB_SNAPSHOT,
+    VIVI_VERB_RESTORE,
     VIVI_VERB_WAIT,
     VIVI_VERB_LOG_WAIT,
     VIVI_VERB_CONSOLE,
@@ -55,6 +57,9 @@ struct vivi_request {
     /* wait */
     enum vivi_until until;
     enum viv_state state;
+    /* snapshot, restore */
+    char snapshot[64];
+    bool allow_long_pause;
     /* log_wait */
     uint64_t offset;
     /* console */

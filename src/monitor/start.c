@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "store/control.h"
+#include "store/snapshots.h"
 
 void vivi_launch_done(struct vivi_launch *l)
 {
@@ -77,7 +78,7 @@ static int check(const struct vivi_launch *l, const struct vivi_facts *f, json_t
 }
 
 static int make_plan(struct vivi_monitor *m, struct vivi_launch *l, const struct vivi_facts *f,
-                     viv_error *err)
+                     const struct vivi_launch_from *from, viv_error *err)
 {
     struct vivi_plan_input in = {.config = &l->config,
                                  .facts = f,
@@ -86,19 +87,37 @@ static int make_plan(struct vivi_monitor *m, struct vivi_launch *l, const struct
                                  .run_dir = m->dir.run_dir,
                                  .vm_dir = m->dir.path,
                                  .how = VIVI_HOW_BOOT};
-    int r = vivi_random_hex(l->nonce, sizeof(l->nonce) - 1, err);
+    char dir[PATH_MAX];
+    int r = 0;
 
+    if (from) {
+        (void)snprintf(dir, sizeof(dir), "%s/" VIVI_SNAPSHOTS_DIR "/%s/" VIVI_SNAPSHOT_VMM,
+                       m->dir.path, from->snapshot);
+        in.how = VIVI_HOW_RESTORE;
+        in.restore_dir = dir;
+        (void)snprintf(l->nonce, sizeof(l->nonce), "%s", from->nonce ? from->nonce : "");
+    } else {
+        r = vivi_random_hex(l->nonce, sizeof(l->nonce) - 1, err);
+    }
     return r < 0 ? r : l->driver->plan(&in, &l->plan, err);
 }
 
 int vivi_start_prepare(struct vivi_monitor *m, struct vivi_launch *ret, json_t **ret_problems,
                        viv_error *err)
 {
+    return vivi_start_prepare_from(m, NULL, ret, ret_problems, err);
+}
+
+int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_from *from,
+                            struct vivi_launch *ret, json_t **ret_problems, viv_error *err)
+{
     cleanup_launch struct vivi_launch l = {0};
     struct vivi_facts f = {0};
     int r = vivi_state_writable(&m->st, err);
 
-    if (r >= 0)
+    if (from)
+        l.doc = json_incref((json_t *)(uintptr_t)from->doc);
+    else if (r >= 0)
         r = vivi_json_read(m->dir.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &l.doc, err);
     if (r >= 0)
         r = vivi_config_decode(l.doc, &l.config, err);
@@ -109,7 +128,7 @@ int vivi_start_prepare(struct vivi_monitor *m, struct vivi_launch *ret, json_t *
     if (r >= 0)
         r = check(&l, &f, ret_problems, err);
     if (r >= 0)
-        r = make_plan(m, &l, &f, err);
+        r = make_plan(m, &l, &f, from, err);
     l.probe = f.probe;
     vivi_facts_done(&f);
     if (r < 0)
@@ -143,6 +162,7 @@ void vivi_start_install(struct vivi_monitor *m, struct vivi_launch *l)
     (void)snprintf(m->st.accel, sizeof(m->st.accel), "%s", vivi_accel_name(l->probe.accel));
     m->st.cpus = l->config.cpus;
     m->st.memory_bytes = l->config.memory_bytes;
+    (void)snprintf(m->inherited_ip, sizeof(m->inherited_ip), "%s", l->ip);
     *l = (struct vivi_launch){0};
 }
 
@@ -188,6 +208,14 @@ static void begin_reading(struct vivi_monitor *m)
         vivi_consoles_begin(&m->consoles, serial->fd, serial->size, m->input_path);
 }
 
+/* There before the VMM: one that locks itself in can name it among what it may open later. */
+static int make_room_for_snapshots(struct vivi_monitor *m, viv_error *err)
+{
+    cleanup_close int fd = -1;
+
+    return vivi_snapshots_open(&m->dir, &fd, err);
+}
+
 void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
 {
     viv_error err = VIV_ERROR_INIT;
@@ -200,8 +228,10 @@ void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
     m->boot_began_us = m->timeline.origin_us;
     new_run(m, how);
     r = vivi_launch_streams(m, &err);
+    if (r >= 0 && vivi_caps_has(&m->machine.driver->caps, VIVI_CAP_SNAPSHOT))
+        r = make_room_for_snapshots(m, &err);
     m->st.boot_offset = vivi_log_size(m->dir.fd, VIVI_SERIAL_LOG);
-    vivi_life_set_state(m, VIV_ST_STARTING, NULL);
+    vivi_life_set_state(m, how->restore ? VIV_ST_RESTORING : VIV_ST_STARTING, NULL);
     if (r >= 0 && !m->probe)
         r = vivi_fail_oom(&err);
     if (r >= 0)

@@ -5,6 +5,7 @@
  */
 #include "cases.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -122,6 +123,48 @@ static void refuses_by_state(struct world *w)
     w->machine.state = VIV_ST_RUNNING;
     EXPECT(w, world_call(w, vivi_machine_resume, &err) == 0);
     EXPECT(w, strcmp(err.message, "only a paused VM can be resumed (it is running)") == 0);
+    contract_expect_alive(w);
+}
+
+/* ---- snapshot ---- */
+
+static char save_dir[160]; /* of the case that runs */
+
+static int save(struct vivi_machine *m, uint64_t op, viv_error *err)
+{
+    return vivi_machine_snapshot(m, save_dir, op, err);
+}
+
+static void start_to_save(struct world *w)
+{
+    (void)snprintf(save_dir, sizeof(save_dir), "%s/snapshots", w->vm_dir);
+    contract_start_to_marker(w);
+}
+
+/* What was saved lies there, and the machine goes on as if nothing had been. */
+static void saves(struct world *w)
+{
+    start_to_save(w);
+    world_do(w, vivi_machine_pause);
+    w->machine.state = VIV_ST_PAUSED;
+    world_do(w, save);
+    EXPECT(w, *w->failure == '\0');
+    EXPECT(w, rmdir(save_dir) < 0 && errno == ENOTEMPTY);
+    world_do(w, vivi_machine_resume);
+    w->machine.state = VIV_ST_RUNNING;
+    contract_expect_alive(w);
+}
+
+/* A refusal is told, and the machine stands still as before. */
+static void refused_save_changes_nothing(struct world *w)
+{
+    viv_error err = VIV_ERROR_INIT;
+    uint64_t op;
+
+    start_to_save(w);
+    op = world_call(w, save, &err); /* it runs: that is the VMM's to refuse */
+    EXPECT(w, op != 0);
+    EXPECT(w, world_wait_result(w, op)->code == VIV_E_VMM);
     contract_expect_alive(w);
 }
 
@@ -556,6 +599,9 @@ const struct contract_case contract_cases[] = {
     {"pauses and resumes: the guest stands still meanwhile", VIVI_CAP_PAUSE, NULL, pauses},
     {"what the state forbids is refused by name and changes nothing", VIVI_CAP_PAUSE, NULL,
      refuses_by_state},
+    {"a machine that stands still is saved, and goes on", VIVI_CAP_SNAPSHOT, NULL, saves},
+    {"a save that the VMM refuses changes nothing", VIVI_CAP_SNAPSHOT, NULL,
+     refused_save_changes_nothing},
     {"resets: RESET with the log's size, then done", VIVI_CAP_RESET, NULL, resets},
     {"a reboot by the guest is told with the exact offset", VIVI_CAP_RESET, NULL, guest_reboots},
     {"resets with no serial byte between them count once", VIVI_CAP_RESET, NULL,

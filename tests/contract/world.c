@@ -574,6 +574,8 @@ static void make_plan(struct world *w)
 
 static void init_dirs(struct world *w, const struct vivi_driver *d)
 {
+    char snapshots[160];
+
     memset(w, 0, sizeof(*w));
     poll_loop_init(&w->loop);
     w->driver = d;
@@ -589,7 +591,8 @@ static void init_dirs(struct world *w, const struct vivi_driver *d)
     }
     (void)snprintf(w->vm_dir, sizeof(w->vm_dir), "%.63s/vm", w->dir);
     (void)snprintf(w->run_dir, sizeof(w->run_dir), "%.63s/run, with a comma", w->dir);
-    if (mkdir(w->vm_dir, 0700) < 0 || mkdir(w->run_dir, 0700) < 0)
+    path_of(snapshots, w->vm_dir, "snapshots");
+    if (mkdir(w->vm_dir, 0700) < 0 || mkdir(w->run_dir, 0700) < 0 || mkdir(snapshots, 0700) < 0)
         fail_text(w, "mkdir", strerror(errno));
 }
 

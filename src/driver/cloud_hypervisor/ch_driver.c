@@ -6,7 +6,7 @@
 #define CH_CAPS(X)                                                                                 \
     X(BOOT_KERNEL) X(POWER_BUTTON) X(KILL) X(AGENT) X(STATE) X(RESET) X(DELETE) X(CHANGE) X(PAUSE) X(CPUS)   \
     X(MEMORY) X(DISKS) X(NET_TAP) X(NET_MAC) X(SERIAL_FILE) X(CONSOLE) X(READY_MARKER) X(RNG)      \
-    X(ADOPT) X(RESTART) X(CRASH_NOTICE)
+    X(ADOPT) X(SNAPSHOT) X(RESTART) X(CRASH_NOTICE)
 /* clang-format on */
 
 const struct vivi_driver vivi_driver_cloud_hypervisor = {

@@ -80,19 +80,33 @@ static void step(struct ch_machine *m, const struct ch_request *r)
         begin_failed(m, NULL, &why);
 }
 
-/* The planned request of that verb. */
-static void send_planned(struct ch_machine *m, const char *verb, enum ch_tag tag)
+/* The planned request of that verb; NULL: it is not planned. */
+static const json_t *planned(const struct ch_machine *m, const char *verb)
 {
-    const json_t *body = NULL;
-
     for (size_t i = 0; i < json_array_size(m->requests); i++) {
         const json_t *r = json_array_get(m->requests, i);
         const char *name = json_string_value(json_object_get(r, "verb"));
 
         if (name && strcmp(name, verb) == 0)
-            body = json_object_get(r, "body");
+            return r;
     }
+    return NULL;
+}
+
+static void send_planned(struct ch_machine *m, const char *verb, enum ch_tag tag)
+{
+    const json_t *body = json_object_get(planned(m, verb), "body");
+
     step(m, &(struct ch_request){.verb = verb, .body = body, .tag = (int)tag});
+}
+
+/* The first step that changes something: a new machine, or one that was saved. */
+static void make_machine(struct ch_machine *m)
+{
+    if (planned(m, "vm.restore"))
+        send_planned(m, "vm.restore", CH_T_RESTORE);
+    else
+        send_planned(m, "vm.create", CH_T_CREATE);
 }
 
 /* ---- state ---- */
@@ -157,7 +171,7 @@ static void have_info(struct ch_machine *m, const struct ch_answer *a, const viv
     viv_error why = VIV_ERROR_INIT;
 
     if (err && a && ch_answer_blames(a, "VM is not created")) {
-        send_planned(m, "vm.create", CH_T_CREATE);
+        make_machine(m);
         return;
     }
     if (err) {
@@ -200,7 +214,7 @@ static void is_there(struct ch_machine *m, const struct ch_answer *a, const viv_
     if (m->adopting)
         step(m, &(struct ch_request){.verb = "vm.info", .get = true, .tag = CH_T_INFO});
     else
-        send_planned(m, "vm.create", CH_T_CREATE);
+        make_machine(m);
 }
 
 static void is_created(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
@@ -234,6 +248,19 @@ static void is_booted(struct ch_machine *m, const struct ch_answer *a, const viv
         m->phase = CH_RUNNING;
         ch_finish(m, VIVI_REASON_VMM_EXIT, err->message);
     }
+}
+
+/* It has its state; one that stands still goes on by the next step. */
+static void is_restored(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
+{
+    if (!err && planned(m, "vm.resume")) {
+        ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_CREATED});
+        send_planned(m, "vm.resume", CH_T_BOOT);
+        return;
+    }
+    if (!err)
+        ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_CREATED});
+    is_booted(m, a, err);
 }
 
 static void query_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
@@ -288,10 +315,12 @@ static void on_answer(struct ch_machine *m, enum ch_tag tag, uint64_t op, const 
     case CH_T_INFO: have_info(m, a, err); return;
     case CH_T_CREATE: is_created(m, a, err); return;
     case CH_T_BOOT: is_booted(m, a, err); return;
+    case CH_T_RESTORE: is_restored(m, a, err); return;
     case CH_T_QUERY: query_reply(m, op, a, err); return;
     case CH_T_CHECK: check_reply(m, a, err); return;
     case CH_T_PAUSE:
     case CH_T_RESUME: pause_reply(m, tag == CH_T_PAUSE, op, err); return;
+    case CH_T_SNAPSHOT:
     case CH_T_BUTTON: ch_tell_done(m, op, err); return;
     case CH_T_ADD: ch_add_reply(m, op, a, err); return;
     case CH_T_REMOVE: ch_remove_reply(m, op, a, err); return;
@@ -417,6 +446,22 @@ static int ch_reset(void *priv, uint64_t op, viv_error *err)
     return 0;
 }
 
+static int ch_snapshot(void *priv, const char *dir, uint64_t op, viv_error *err)
+{
+    struct ch_machine *m = priv;
+    json_t *body = json_pack("{s:o?}", "destination_url", json_sprintf("file://%s", dir));
+    int r;
+
+    if (!body)
+        return vivi_fail_oom(err);
+    r = ch_http_send(
+        &m->http,
+        &(struct ch_request){.verb = "vm.snapshot", .body = body, .tag = CH_T_SNAPSHOT, .op = op},
+        err);
+    json_decref(body);
+    return r;
+}
+
 static void ch_done(void *priv)
 {
     struct ch_machine *m = priv;
@@ -443,5 +488,6 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .reset = ch_reset,
     .agent_fresh = true,
     .agent_connect = ch_agent_connect,
+    .snapshot = ch_snapshot,
     .done = ch_done,
 };

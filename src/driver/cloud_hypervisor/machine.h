@@ -13,6 +13,8 @@ enum ch_tag {
     CH_T_INFO,
     CH_T_CREATE,
     CH_T_BOOT,
+    CH_T_RESTORE,
+    CH_T_SNAPSHOT,
     CH_T_QUERY,
     CH_T_CHECK,
     CH_T_PAUSE,

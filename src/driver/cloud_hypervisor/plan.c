@@ -74,9 +74,31 @@ static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
     return r;
 }
 
+/* What was saved goes on; older releases leave it standing, and are told to resume it. */
+static int plan_restore(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    struct ch_version v = {.major = CH_MIN_MAJOR};
+    json_t *url = json_sprintf("file://%s", in->restore_dir);
+    bool resumes;
+
+    (void)ch_version_parse(in->facts->probe.version, &v);
+    resumes = ch_version_since(&v, 52, 0);
+    if (url && resumes)
+        p->requests = json_pack("[{s:s, s:{s:o, s:b}}]", "verb", "vm.restore", "body", "source_url",
+                                url, "resume", 1);
+    else if (url)
+        p->requests = json_pack("[{s:s, s:{s:o}}, {s:s}]", "verb", "vm.restore", "body",
+                                "source_url", url, "verb", "vm.resume");
+    return p->requests ? 0 : -VIV_E_NO_MEMORY;
+}
+
 static int plan_requests(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
-    json_t *body = ch_vm_config(in);
+    json_t *body;
+
+    if (in->how == VIVI_HOW_RESTORE)
+        return plan_restore(in, p);
+    body = ch_vm_config(in);
 
     if (body)
         p->requests =
@@ -88,8 +110,8 @@ int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *
 {
     cleanup_plan struct vivi_plan p = {0};
 
-    if (in->how != VIVI_HOW_BOOT)
-        return vivi_fail(err, VIV_E_UNSUPPORTED, "the cloud-hypervisor driver can only boot");
+    if (in->how == VIVI_HOW_INCOMING)
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "the cloud-hypervisor driver takes no migrations");
     p.exe = strdup(in->facts->probe.exe);
     if (!p.exe || plan_argv(&p) < 0 || plan_ports(in, &p) < 0 || plan_requests(in, &p) < 0)
         return vivi_fail_oom(err);

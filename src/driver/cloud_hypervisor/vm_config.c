@@ -122,11 +122,13 @@ static json_t *vsock(const struct vivi_plan_input *in)
 }
 
 /* What the VMM opens besides the paths in its configuration: a named TAP's flags, which it reads
- * below /sys. */
-static json_t *landlock_rules(const struct vivi_config *c)
+ * below /sys, and snapshots to come: the rules hold until the process ends. */
+static json_t *landlock_rules(const struct vivi_config *c, const char *vm_dir)
 {
     json_t *list = json_array();
 
+    (void)add(&list, json_pack("{s:o?, s:s}", "path", json_sprintf("%s/snapshots", vm_dir),
+                               "access", "rw"));
     if (c->n_nets > 0)
         (void)add(&list,
                   json_pack("{s:s, s:s}", "path", "/sys/devices/virtual/net", "access", "r"));
@@ -155,6 +157,6 @@ json_t *ch_vm_config(const struct vivi_plan_input *in)
         put(&doc, "console", json_pack("{s:s}", "mode", "Off")) && put(&doc, "vsock", vsock(in)) &&
         put(&doc, "pvpanic", json_true()) && in->facts->probe.sandbox &&
         put(&doc, "landlock_enable", json_true()))
-        (void)put(&doc, "landlock_rules", landlock_rules(c));
+        (void)put(&doc, "landlock_rules", landlock_rules(c, in->vm_dir));
     return doc;
 }
