@@ -113,6 +113,9 @@ static int add_mounts(const struct vivi_unit *u, struct vivi_buf *out, viv_error
 
     (void)vivi_buf_str(out, "RequiresMountsFor=");
     add_path(&p, u->root);
+    add_path(&p, u->program); /* perhaps on a file system that nobody else waits for */
+    add_path(&p, u->run ? u->run : "");
+    add_path(&p, u->libexec ? u->libexec : "");
     add_paths_in(&p, u->config);
     (void)vivi_buf_str(out, "\n");
     return p.r;

@@ -33,30 +33,31 @@ static void the_unit_of_a_user(void **state)
 
     (void)state;
     assert_int_equal(vivi_unit_text(&u, &out, NULL), 0);
-    assert_string_equal(
-        out.data, "# Written by `viv autostart on web`; `viv autostart off web` removes it.\n"
-                  "[Unit]\n"
-                  "Description=Virtual machine web\n"
-                  "Documentation=man:viv-autostart(1)\n"
-                  "RequiresMountsFor=\"/users/ann/.local/state/vivarium\" \"/k\" \"/srv/a b\"\n"
-                  "\n"
-                  "[Service]\n"
-                  "Type=forking\n"
-                  "GuessMainPID=no\n"
-                  "Environment=\"VIV_HOME=/users/ann/.local/state/vivarium\"\n"
-                  "Environment=\"VIV_SCOPE=off\"\n"
-                  "ExecStart=\"/usr/bin/viv\" start --unless-stopped web\n"
-                  "ExecStop=\"/usr/bin/viv\" stop --for-now web\n"
-                  "TimeoutStartSec=90\n"
-                  "TimeoutStopSec=120\n"
-                  "KillMode=mixed\n"
-                  "OOMPolicy=continue\n"
-                  "\n"
-                  "[X-Vivarium]\n"
-                  "UUID=" UUID "\n"
-                  "\n"
-                  "[Install]\n"
-                  "WantedBy=default.target\n");
+    assert_string_equal(out.data,
+                        "# Written by `viv autostart on web`; `viv autostart off web` removes it.\n"
+                        "[Unit]\n"
+                        "Description=Virtual machine web\n"
+                        "Documentation=man:viv-autostart(1)\n"
+                        "RequiresMountsFor=\"/users/ann/.local/state/vivarium\" \"/usr/bin/viv\" "
+                        "\"/k\" \"/srv/a b\"\n"
+                        "\n"
+                        "[Service]\n"
+                        "Type=forking\n"
+                        "GuessMainPID=no\n"
+                        "Environment=\"VIV_HOME=/users/ann/.local/state/vivarium\"\n"
+                        "Environment=\"VIV_SCOPE=off\"\n"
+                        "ExecStart=\"/usr/bin/viv\" start --unless-stopped web\n"
+                        "ExecStop=\"/usr/bin/viv\" stop --for-now web\n"
+                        "TimeoutStartSec=90\n"
+                        "TimeoutStopSec=120\n"
+                        "KillMode=mixed\n"
+                        "OOMPolicy=continue\n"
+                        "\n"
+                        "[X-Vivarium]\n"
+                        "UUID=" UUID "\n"
+                        "\n"
+                        "[Install]\n"
+                        "WantedBy=default.target\n");
     vivi_buf_done(&out);
     json_decref(c);
 }
@@ -90,7 +91,8 @@ static void what_means_something_to_systemd_is_escaped(void **state)
 
     (void)state;
     assert_int_equal(vivi_unit_text(&u, &out, NULL), 0);
-    assert_non_null(strstr(out.data, "RequiresMountsFor=\"/a%%h \\\"b\\\"\\\\$x\"\n"));
+    assert_non_null(
+        strstr(out.data, "RequiresMountsFor=\"/a%%h \\\"b\\\"\\\\$x\" \"/p$HOME/%%i/viv\"\n"));
     assert_non_null(strstr(out.data, "ExecStart=\"/p$$HOME/%%i/viv\" start"));
     vivi_buf_done(&out);
 }
