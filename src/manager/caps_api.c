@@ -281,9 +281,14 @@ static void check_descriptors(struct row *r)
 static void check_images(const viv *v, struct row *r)
 {
     const char *extra = getenv("VIV_IMAGES");
-    char cached[PATH_MAX] = "";
-    const char *dirs[3] = {extra, VIV_DATADIR "/images", cached};
+    char cached[PATH_MAX] = "", near[PATH_MAX + 32] = "", helper[PATH_MAX];
+    const char *dirs[] = {extra, near, VIV_DATADIR "/images", cached};
 
+    /* Beside the helpers: an installed tree may have been moved. */
+    if (vivi_helper_path("viv-keeper", helper, sizeof(helper), NULL) == 0) {
+        *strrchr(helper, '/') = '\0';
+        (void)snprintf(near, sizeof(near), "%s/../../share/vivarium/images", helper);
+    }
     r->check = "images";
     r->optional = true;
     if (v->cache_dir)
