@@ -16,6 +16,78 @@
 #define TAP_NAME_BYTES  15
 #define PIECE_BYTES     (2 * MIB) /* in which memory comes and goes */
 
+/* ---- fields of other drivers ---- */
+
+static bool knows(const struct vivi_field *f, const struct vivi_driver *d)
+{
+    size_t n = strlen(d->name);
+
+    for (const char *at = f->drivers; *at; at += strcspn(at, ","), at += *at == ',')
+        if (strncmp(at, "all", 4) == 0 ||
+            (strncmp(at, d->name, n) == 0 && (at[n] == ',' || at[n] == '\0')))
+            return true;
+    return false;
+}
+
+/* Whether a value is neither absent nor what it is when nobody gives it. */
+static bool is_given(const struct vivi_field *f, const json_t *v)
+{
+    const char *text = json_string_value(v);
+
+    if (!v || json_is_null(v) || json_is_false(v))
+        return false;
+    if (json_is_array(v) || json_is_object(v))
+        return json_array_size(v) + json_object_size(v) > 0;
+    return !text || !f->def || strcmp(text, f->def) != 0;
+}
+
+static int check_field(const struct vivi_field *f, const char *path, const json_t *v,
+                       const struct vivi_driver *d, struct vivi_problems *p)
+{
+    if (!is_given(f, v))
+        return 0;
+    return vivi_problem(p, VIV_E_UNSUPPORTED, path, NULL, "driver %s has no such thing (%s has)",
+                        d->name, f->drivers);
+}
+
+/* A field of each element of a list: "disks.*.format". */
+static int check_elements(const json_t *doc, const struct vivi_field *f,
+                          const struct vivi_driver *d, struct vivi_problems *p)
+{
+    const char *star = strchr(f->path, '*');
+    char list[64], path[160];
+    const struct vivi_field *whole;
+    const json_t *one;
+    size_t i;
+
+    (void)snprintf(list, sizeof(list), "%.*s", (int)(star - f->path) - 1, f->path);
+    whole = vivi_field_find(list);
+    if (whole && !knows(whole, d)) /* told once, of the list */
+        return 0;
+    json_array_foreach(json_object_get(doc, list), i, one)
+    {
+        const char *id = json_string_value(json_object_get(one, "id"));
+
+        (void)snprintf(path, sizeof(path), "%s.%s.%s", list, id ? id : "", star + 2);
+        VIVI_TRY(check_field(f, path, vivi_config_get(one, star + 2), d, p));
+    }
+    return 0;
+}
+
+int vivi_check_fields(const json_t *doc, const struct vivi_driver *d, struct vivi_problems *p)
+{
+    for (size_t i = 0; i < vivi_fields_count(); i++) {
+        const struct vivi_field *f = &vivi_fields[i];
+
+        if (knows(f, d) || strstr(f->path, ".id"))
+            continue;
+        VIVI_TRY(strchr(f->path, '*')
+                     ? check_elements(doc, f, d, p)
+                     : check_field(f, f->path, vivi_config_get(doc, f->path), d, p));
+    }
+    return 0;
+}
+
 /* ---- files ---- */
 
 /* A file that cannot be looked at or opened: 1 a problem was noted, 0 it is fine. */
@@ -111,7 +183,7 @@ static int check_disk(const struct vivi_disk *d, const struct vivi_facts *f,
         return vivi_problem(p, VIV_E_INVALID, field, NULL,
                             "its size (%" PRIu64 " bytes) is no multiple of %d", d->size_bytes,
                             SECTOR_BYTES);
-    if (fact->size_bytes % SECTOR_BYTES != 0)
+    if (d->format == VIVI_DISK_RAW && fact->size_bytes % SECTOR_BYTES != 0)
         return vivi_problem(p, VIV_E_INVALID, field, NULL,
                             "%s: its size (%" PRIu64 " bytes) is no multiple of %d", d->path,
                             fact->size_bytes, SECTOR_BYTES);
@@ -243,6 +315,10 @@ static int check_tap(const struct vivi_net *n, struct vivi_problems *p)
     char field[128];
 
     (void)snprintf(field, sizeof(field), "nets.%s.tap", n->id);
+    if (n->socket && n->type != VIVI_NET_VHOST_USER) {
+        (void)snprintf(field, sizeof(field), "nets.%s.socket", n->id);
+        return vivi_problem(p, VIV_E_INVALID, field, NULL, "is only for a NIC of type vhost-user");
+    }
     if (n->type != VIVI_NET_TAP)
         return n->tap ? vivi_problem(p, VIV_E_INVALID, field, NULL, "is only for a NIC of type tap")
                       : 0;

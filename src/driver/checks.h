@@ -20,6 +20,10 @@ struct vivi_limits {
     uint32_t max_cpus;
 };
 
+/* Fields of a completed document that say something to other drivers only. For all drivers, beside
+ * their own check, when a VM is made or changed. */
+int vivi_check_fields(const json_t *doc, const struct vivi_driver *d, struct vivi_problems *p);
+
 /* As above, and: 1 a problem was noted, 0 the file can be read (or written) and is a regular one.
  */
 int vivi_check_regular(struct vivi_problems *p, const char *field, const char *path,

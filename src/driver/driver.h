@@ -62,6 +62,11 @@ struct vivi_facts {
     struct vivi_probe probe; /* of the configured (resolved) driver */
 };
 
+/* Calls cb with each path that a configuration names, and whether it is to be written; stops at the
+ * first that does not return 0, and returns that. A path may come twice. */
+int vivi_config_each_path(const struct vivi_config *c,
+                          int (*cb)(void *arg, const char *path, bool writable), void *arg);
+
 const struct vivi_path_fact *vivi_fact_of(const struct vivi_facts *f,
                                           const char *path); /* NULL = not gathered */
 void vivi_facts_done(struct vivi_facts *f);

@@ -6,6 +6,45 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef int path_cb(void *arg, const char *path, bool writable);
+
+static int each_served(const struct vivi_config *c, path_cb *cb, void *arg)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < c->n_shares; i++)
+        r = cb(arg, c->shares[i].socket, false);
+    for (size_t i = 0; r == 0 && i < c->n_user_devices; i++)
+        r = cb(arg, c->user_devices[i].socket, false);
+    for (size_t i = 0; r == 0 && i < c->n_vhost_user; i++)
+        r = cb(arg, c->vhost_user[i].socket, false);
+    for (size_t i = 0; r == 0 && i < c->n_nets; i++)
+        if (c->nets[i].socket)
+            r = cb(arg, c->nets[i].socket, false);
+    if (r == 0 && c->tpm_socket)
+        r = cb(arg, c->tpm_socket, false);
+    return r;
+}
+
+int vivi_config_each_path(const struct vivi_config *c, path_cb *cb, void *arg)
+{
+    const char *const boot[] = {c->kernel, c->initramfs, c->firmware};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(boot); i++)
+        if (boot[i])
+            r = cb(arg, boot[i], false);
+    for (size_t i = 0; r == 0 && i < c->n_disks; i++)
+        r = cb(arg, c->disks[i].path, !c->disks[i].readonly);
+    for (size_t i = 0; r == 0 && i < c->n_pmem; i++)
+        r = cb(arg, c->pmem[i].path, !c->pmem[i].discard);
+    for (size_t i = 0; r == 0 && i < c->n_vdpa; i++)
+        r = cb(arg, c->vdpa[i].path, true);
+    for (size_t i = 0; r == 0 && i < c->allow.n; i++)
+        r = cb(arg, c->allow.items[i], false);
+    return r == 0 ? each_served(c, cb, arg) : r;
+}
+
 const struct vivi_path_fact *vivi_fact_of(const struct vivi_facts *f, const char *path)
 {
     for (size_t i = 0; path && i < f->n_paths; i++)

@@ -83,11 +83,12 @@ static int look_at(struct vivi_path_fact *f)
     return read_contents(fd, f);
 }
 
-static int add_path(struct vivi_facts *f, const char *path, bool writable)
+static int add_path(void *arg, const char *path, bool writable)
 {
+    struct vivi_facts *f = arg;
     struct vivi_path_fact *grown;
 
-    if (!path || vivi_fact_of(f, path))
+    if (vivi_fact_of(f, path))
         return 0;
     grown = realloc(f->paths, (f->n_paths + 1) * sizeof(*grown));
     if (!grown)
@@ -127,18 +128,6 @@ static uint32_t lowest_port(void)
     return port <= 65536 ? (uint32_t)(port > 0 ? port : 1) : PRIVILEGED_PORTS;
 }
 
-static int gather_paths(const struct vivi_config *c, struct vivi_facts *f)
-{
-    int r;
-
-    if ((r = add_path(f, c->kernel, false)) < 0 || (r = add_path(f, c->initramfs, false)) < 0)
-        return r;
-    for (size_t i = 0; i < c->n_disks; i++)
-        if ((r = add_path(f, c->disks[i].path, !c->disks[i].readonly)) < 0)
-            return r;
-    return 0;
-}
-
 int vivi_facts_gather(const struct vivi_config *c, const struct vivi_driver *d,
                       const char *cache_dir, struct vivi_facts *ret, viv_error *err)
 {
@@ -149,7 +138,7 @@ int vivi_facts_gather(const struct vivi_config *c, const struct vivi_driver *d,
     f.host_memory_bytes = proc_number("/proc/meminfo", "MemTotal:", 10) * 1024;
     f.host_cpus = n_cpus > 0 ? (uint32_t)n_cpus : 1;
     f.lowest_port = lowest_port();
-    if (gather_paths(c, &f) < 0)
+    if (vivi_config_each_path(c, add_path, &f) < 0)
         return vivi_fail_oom(err);
     r = d->probe(cache_dir, c->accel, &f.probe, err);
     if (r < 0)

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "driver/checks.h"
+
 void vivi_resolved_done(struct vivi_resolved *r)
 {
     json_decref(r->doc);
@@ -130,7 +132,8 @@ int vivi_resolve(viv *v, const json_t *doc, const char *uuid, struct vivi_resolv
         code = vivi_config_decode(r.doc, &r.config, err);
     if (code == 0)
         code = vivi_facts_gather(&r.config, r.driver, v->cache_dir, &r.facts, err);
-    if (code == 0 && r.driver->check(&r.config, &r.facts, &r.problems) < 0)
+    if (code == 0 && (vivi_check_fields(r.doc, r.driver, &r.problems) < 0 ||
+                      r.driver->check(&r.config, &r.facts, &r.problems) < 0))
         code = vivi_fail_oom(err);
     if (code < 0)
         return code;

@@ -12,7 +12,7 @@
 
 #include "base/cleanup.h"
 
-#define CANDIDATES_MAX 64
+#define CANDIDATES_MAX 160
 
 void vivi_path_join(char ret[VIVI_PATH_SIZE], const char *parent, const char *key)
 {

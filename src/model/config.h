@@ -170,23 +170,71 @@ enum vivi_agent_mode { VIVI_AGENT_AUTO, VIVI_AGENT_ON, VIVI_AGENT_OFF };
 enum vivi_ready_by { VIVI_READY_AUTO, VIVI_READY_MARKER, VIVI_READY_AGENT, VIVI_READY_NONE };
 enum vivi_restart { VIVI_RESTART_NEVER, VIVI_RESTART_ON_FAILURE, VIVI_RESTART_ALWAYS };
 
+enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP, VIVI_NET_VHOST_USER };
+enum vivi_disk_format { VIVI_DISK_RAW, VIVI_DISK_QCOW2, VIVI_DISK_VHD, VIVI_DISK_VHDX };
+enum vivi_disk_cache { VIVI_CACHE_AUTO, VIVI_CACHE_NONE };
+enum vivi_switch { VIVI_SWITCH_AUTO, VIVI_SWITCH_ON, VIVI_SWITCH_OFF };
+
+/* What a disk or a NIC may do in a second; 0 = no limit. */
+struct vivi_rate {
+    uint64_t bandwidth_bytes;
+    uint32_t ops;
+};
+
 struct vivi_disk {
     char *id, *path;
     bool readonly;
     uint64_t size_bytes; /* 0 = as the image is */
     uint32_t slot;       /* 1, 2, …: its place among the disks; never 0 once decoded */
+    enum vivi_disk_format format;
+    enum vivi_disk_cache cache;
+    struct vivi_rate limit;
 };
-
-enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP };
 
 struct vivi_net {
     char *id;
     enum vivi_net_type type;
-    char *tap;     /* NULL = absent */
+    char *tap, *socket; /* NULL = absent */
+    uint32_t mtu;       /* 0 = as it is */
+    uint32_t queues;    /* pairs; 0 = 1 */
+    struct vivi_rate limit;
     char mac[18];  /* "" = derive */
     uint32_t slot; /* as of a disk */
     struct vivi_forward *forwards;
     size_t n_forwards;
+};
+
+struct vivi_share {
+    char *id, *socket;
+    char *tag; /* NULL = the id */
+};
+
+struct vivi_pmem {
+    char *id, *path;
+    bool discard;
+};
+
+struct vivi_vdpa {
+    char *id, *path;
+    uint32_t queues;
+};
+
+struct vivi_pci { /* of the host */
+    char *id, *vfio;
+};
+
+struct vivi_user_device {
+    char *id, *socket;
+};
+
+struct vivi_vhost_user {
+    char *id, *socket;
+    uint32_t device, queues, queue_size;
+};
+
+struct vivi_strings {
+    char **items;
+    size_t n;
 };
 
 struct vivi_config {
@@ -194,16 +242,39 @@ struct vivi_config {
     enum vivi_driver_kind driver;
     char *machine; /* "auto", "q35" */
     enum vivi_accel accel;
-    char *kernel, *initramfs, *cmdline;
-    uint32_t cpus, cpus_max;                 /* max 0 = cpus */
+    char *kernel, *initramfs, *cmdline, *firmware;
+    uint32_t cpus, cpus_max; /* max 0 = cpus */
+    struct {                 /* each 0 = not given */
+        uint32_t threads, cores, dies, packages;
+    } topology;
+    struct vivi_strings affinity;            /* "0=2-3" */
     uint64_t memory_bytes, memory_max_bytes; /* max 0 = memory_bytes */
     uint64_t balloon_bytes;                  /* left to the guest; 0 = all */
     struct vivi_disk *disks;
     size_t n_disks;
     struct vivi_net *nets;
     size_t n_nets;
+    uint64_t hugepage_bytes; /* 0 = none */
+    enum vivi_switch shared;
+    struct vivi_share *shares;
+    size_t n_shares;
+    struct vivi_pmem *pmem;
+    size_t n_pmem;
+    struct vivi_vdpa *vdpa;
+    size_t n_vdpa;
+    struct vivi_pci *devices;
+    size_t n_devices;
+    struct vivi_user_device *user_devices;
+    size_t n_user_devices;
+    struct vivi_vhost_user *vhost_user;
+    size_t n_vhost_user;
+    uint32_t vsock_cid; /* 0 = the driver's choice */
+    char *tpm_socket;
+    bool watchdog;
     uint64_t serial_log_limit_bytes;
     enum vivi_agent_mode agent;
+    struct vivi_strings allow; /* sandbox.allow */
+    enum vivi_switch landlock;
     enum vivi_ready_by ready_by;
     int64_t ready_timeout_ms, stop_timeout_ms;
     enum vivi_restart restart;

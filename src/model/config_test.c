@@ -168,7 +168,7 @@ static void unknown_fields_are_named_with_their_path(void **state)
     is_refused_with_hint("disks:\n- id: data\n  pth: /x\n",
                          "config a.yaml:3: disks.data.pth: unknown field",
                          "did you mean \"disks.data.path\"?");
-    is_refused("shares: []\n", "config a.yaml:1: shares: unknown field");
+    is_refused("graphics: []\n", "config a.yaml:1: graphics: unknown field");
     is_refused("cpus.count: 2\n", "config a.yaml:1: \"cpus.count\": unknown field");
     is_refused("disks: [{\"*\": 1}]\n", "config a.yaml:1: disks.d0.\"*\": unknown field");
     is_refused("<<: {name: web}\n", "config a.yaml:1: \"<<\": unknown field");
@@ -218,7 +218,8 @@ static void words_of_a_choice_are_listed(void **state)
     is_refused("driver: xen\n", "config a.yaml:1: driver: \"xen\" is not one of auto, "
                                 "cloud-hypervisor, vz, qemu, fake");
     is_refused("nets: [{type: tun}]\n",
-               "config a.yaml:1: nets.n0.type: \"tun\" is not one of nat, tap");
+               "config a.yaml:1: nets.n0.type: \"tun\" is not one of nat, tap, "
+               "vhost-user");
     is_refused("accel: auto|kvm\n",
                "config a.yaml:1: accel: \"auto|kvm\" is not one of auto, kvm, tcg, hvf");
     is_refused("accel: \"\"\n", "config a.yaml:1: accel: \"\" is not one of auto, kvm, tcg, hvf");

@@ -17,11 +17,17 @@
 static const char *const ready_words[] = {"auto", "marker", "agent", "none"};
 static const char *const agent_words[] = {"auto", "on", "off"};
 static const char *const restart_words[] = {"never", "on-failure", "always"};
-static const char *const net_words[] = {"nat", "tap"};
+static const char *const net_words[] = {"nat", "tap", "vhost-user"};
+static const char *const format_words[] = {"raw", "qcow2", "vhd", "vhdx"};
+static const char *const cache_words[] = {"auto", "none"};
+static const char *const switch_words[] = {"auto", "on", "off"};
 static const char *const driver_words[] = {"auto", "cloud-hypervisor", "vz", "qemu", "fake"};
 static const char *const accel_words[] = {"auto", "kvm", "tcg", "hvf", "none"};
 
 #define WORDS(w) .words = (w), .n_words = ARRAY_SIZE(w)
+#define LIST(type, member)                     \
+    VIVI_DECODE_LIST, AT(vivi_config, member), \
+        .shape = {AT(vivi_config, n_##member), sizeof(struct type)}
 
 const struct vivi_decode_row vivi_decode_rows[] = {
     {"name", VIVI_DECODE_STRING, AT(vivi_config, name)},
@@ -32,27 +38,73 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"boot.kernel", VIVI_DECODE_STRING, AT(vivi_config, kernel)},
     {"boot.initramfs", VIVI_DECODE_STRING, AT(vivi_config, initramfs)},
     {"boot.cmdline", VIVI_DECODE_STRING, AT(vivi_config, cmdline)},
+    {"boot.firmware", VIVI_DECODE_STRING, AT(vivi_config, firmware)},
     {"cpus.count", VIVI_DECODE_U32, AT(vivi_config, cpus)},
     {"cpus.max", VIVI_DECODE_U32, AT(vivi_config, cpus_max)},
+    {"cpus.topology.threads", VIVI_DECODE_U32, AT(vivi_config, topology.threads)},
+    {"cpus.topology.cores", VIVI_DECODE_U32, AT(vivi_config, topology.cores)},
+    {"cpus.topology.dies", VIVI_DECODE_U32, AT(vivi_config, topology.dies)},
+    {"cpus.topology.packages", VIVI_DECODE_U32, AT(vivi_config, topology.packages)},
+    {"cpus.affinity", VIVI_DECODE_STRINGS, AT(vivi_config, affinity)},
     {"memory.size", VIVI_DECODE_I64, AT(vivi_config, memory_bytes)},
     {"memory.max", VIVI_DECODE_I64, AT(vivi_config, memory_max_bytes)},
     {"memory.balloon", VIVI_DECODE_I64, AT(vivi_config, balloon_bytes)},
+    {"memory.hugepages", VIVI_DECODE_I64, AT(vivi_config, hugepage_bytes)},
+    {"memory.shared", VIVI_DECODE_WORD, AT(vivi_config, shared), WORDS(switch_words)},
     {"disks", VIVI_DECODE_DISKS, 0},
     {"disks.*.id", VIVI_DECODE_STRING, AT(vivi_disk, id)},
     {"disks.*.path", VIVI_DECODE_STRING, AT(vivi_disk, path)},
     {"disks.*.readonly", VIVI_DECODE_BOOL, AT(vivi_disk, readonly)},
     {"disks.*.size", VIVI_DECODE_I64, AT(vivi_disk, size_bytes)},
     {"disks.*.slot", VIVI_DECODE_U32, AT(vivi_disk, slot)},
+    {"disks.*.format", VIVI_DECODE_WORD, AT(vivi_disk, format), WORDS(format_words)},
+    {"disks.*.cache", VIVI_DECODE_WORD, AT(vivi_disk, cache), WORDS(cache_words)},
+    {"disks.*.limit.bandwidth", VIVI_DECODE_I64, AT(vivi_disk, limit.bandwidth_bytes)},
+    {"disks.*.limit.ops", VIVI_DECODE_U32, AT(vivi_disk, limit.ops)},
     {"nets", VIVI_DECODE_NETS, 0},
     {"nets.*.id", VIVI_DECODE_STRING, AT(vivi_net, id)},
     {"nets.*.type", VIVI_DECODE_WORD, AT(vivi_net, type), WORDS(net_words)},
     {"nets.*.tap", VIVI_DECODE_STRING, AT(vivi_net, tap)},
     {"nets.*.slot", VIVI_DECODE_U32, AT(vivi_net, slot)},
+    {"nets.*.socket", VIVI_DECODE_STRING, AT(vivi_net, socket)},
+    {"nets.*.mtu", VIVI_DECODE_U32, AT(vivi_net, mtu)},
+    {"nets.*.queues", VIVI_DECODE_U32, AT(vivi_net, queues)},
+    {"nets.*.limit.bandwidth", VIVI_DECODE_I64, AT(vivi_net, limit.bandwidth_bytes)},
+    {"nets.*.limit.ops", VIVI_DECODE_U32, AT(vivi_net, limit.ops)},
     {"nets.*.mac", VIVI_DECODE_MAC, AT(vivi_net, mac)},
     {"nets.*.forward", VIVI_DECODE_FORWARDS, 0},
+    {"shares", LIST(vivi_share, shares)},
+    {"shares.*.id", VIVI_DECODE_STRING, AT(vivi_share, id)},
+    {"shares.*.socket", VIVI_DECODE_STRING, AT(vivi_share, socket)},
+    {"shares.*.tag", VIVI_DECODE_STRING, AT(vivi_share, tag)},
+    {"pmem", LIST(vivi_pmem, pmem)},
+    {"pmem.*.id", VIVI_DECODE_STRING, AT(vivi_pmem, id)},
+    {"pmem.*.path", VIVI_DECODE_STRING, AT(vivi_pmem, path)},
+    {"pmem.*.discard", VIVI_DECODE_BOOL, AT(vivi_pmem, discard)},
+    {"vdpa", LIST(vivi_vdpa, vdpa)},
+    {"vdpa.*.id", VIVI_DECODE_STRING, AT(vivi_vdpa, id)},
+    {"vdpa.*.path", VIVI_DECODE_STRING, AT(vivi_vdpa, path)},
+    {"vdpa.*.queues", VIVI_DECODE_U32, AT(vivi_vdpa, queues)},
+    {"devices", LIST(vivi_pci, devices)},
+    {"devices.*.id", VIVI_DECODE_STRING, AT(vivi_pci, id)},
+    {"devices.*.vfio", VIVI_DECODE_STRING, AT(vivi_pci, vfio)},
+    {"user_devices", LIST(vivi_user_device, user_devices)},
+    {"user_devices.*.id", VIVI_DECODE_STRING, AT(vivi_user_device, id)},
+    {"user_devices.*.socket", VIVI_DECODE_STRING, AT(vivi_user_device, socket)},
+    {"vhost_user", LIST(vivi_vhost_user, vhost_user)},
+    {"vhost_user.*.id", VIVI_DECODE_STRING, AT(vivi_vhost_user, id)},
+    {"vhost_user.*.socket", VIVI_DECODE_STRING, AT(vivi_vhost_user, socket)},
+    {"vhost_user.*.device", VIVI_DECODE_U32, AT(vivi_vhost_user, device)},
+    {"vhost_user.*.queues", VIVI_DECODE_U32, AT(vivi_vhost_user, queues)},
+    {"vhost_user.*.queue_size", VIVI_DECODE_U32, AT(vivi_vhost_user, queue_size)},
+    {"vsock.cid", VIVI_DECODE_U32, AT(vivi_config, vsock_cid)},
+    {"tpm.socket", VIVI_DECODE_STRING, AT(vivi_config, tpm_socket)},
+    {"watchdog.enabled", VIVI_DECODE_BOOL, AT(vivi_config, watchdog)},
     {"serial.log", VIVI_DECODE_NOTHING, 0},
     {"serial.log_limit", VIVI_DECODE_I64, AT(vivi_config, serial_log_limit_bytes)},
     {"agent.enabled", VIVI_DECODE_WORD, AT(vivi_config, agent), WORDS(agent_words)},
+    {"sandbox.allow", VIVI_DECODE_STRINGS, AT(vivi_config, allow)},
+    {"sandbox.landlock", VIVI_DECODE_WORD, AT(vivi_config, landlock), WORDS(switch_words)},
     {"ready.by", VIVI_DECODE_WORD, AT(vivi_config, ready_by), WORDS(ready_words)},
     {"ready.timeout", VIVI_DECODE_I64, AT(vivi_config, ready_timeout_ms)},
     {"stop.timeout", VIVI_DECODE_I64, AT(vivi_config, stop_timeout_ms)},
@@ -192,6 +244,32 @@ static int decode_bool(const json_t *v, const char *path, bool *to, viv_error *e
     return 0;
 }
 
+static int decode_strings(const json_t *v, const char *path, struct vivi_strings *to,
+                          viv_error *err)
+{
+    size_t n = json_array_size(v);
+
+    if (!json_is_array(v) || n > VIVI_LIST_MAX)
+        return wrong_type(path, "a list of texts", err);
+    if (n == 0)
+        return 0;
+    to->items = calloc(n, sizeof(*to->items));
+    if (!to->items)
+        return vivi_fail_oom(err);
+    for (; to->n < n; to->n++) {
+        const char *s = json_string_value(json_array_get(v, to->n));
+
+        if (!s)
+            return wrong_type(path, "a list of texts", err);
+        to->items[to->n] = strdup(s);
+        if (!to->items[to->n])
+            return vivi_fail_oom(err);
+    }
+    return 0;
+}
+
+static int decode_list(const struct vivi_decode_row *row, const json_t *v, void *base,
+                       viv_error *err);
 static int decode_disks(const json_t *v, struct vivi_config *c, viv_error *err);
 static int decode_nets(const json_t *v, struct vivi_config *c, viv_error *err);
 
@@ -211,8 +289,24 @@ static int decode_row(const struct vivi_decode_row *row, const json_t *v, const 
     case VIVI_DECODE_FORWARDS: return decode_forwards(v, path, base, err);
     case VIVI_DECODE_DISKS: return decode_disks(v, base, err);
     case VIVI_DECODE_NETS: return decode_nets(v, base, err);
+    case VIVI_DECODE_STRINGS: return decode_strings(v, path, (void *)to, err);
+    case VIVI_DECODE_LIST: return decode_list(row, v, base, err);
     }
     return 0;
+}
+
+/* A record that an older version completed lacks the fields that came later. */
+static int decode_value(const struct vivi_decode_row *row, const json_t *v, const char *path,
+                        void *base, viv_error *err)
+{
+    json_t *missing = v ? NULL : vivi_value_default(vivi_field_find(row->path));
+    int r;
+
+    if (!v && !missing)
+        return vivi_fail_oom(err);
+    r = decode_row(row, v || json_is_null(missing) ? v : missing, path, base, err);
+    json_decref(missing);
+    return r;
 }
 
 /* ---- elements ---- */
@@ -235,7 +329,7 @@ static int decode_element(const char *list, const json_t *e, void *base, viv_err
         if (strncmp(row->path, prefix, n) != 0 || row->path[n] != '.')
             continue;
         (void)snprintf(path, sizeof(path), "%s.%s%s", list, id, row->path + n);
-        r = decode_row(row, vivi_config_get(e, row->path + n + 1), path, base, err);
+        r = decode_value(row, vivi_config_get(e, row->path + n + 1), path, base, err);
         if (r < 0)
             return r;
     }
@@ -275,6 +369,25 @@ static int place(const char *list, void *slots, size_t n, size_t stride, viv_err
         *slot = next++;
     }
     return 0;
+}
+
+static int decode_list(const struct vivi_decode_row *row, const json_t *v, void *base,
+                       viv_error *err)
+{
+    size_t n = 0;
+    char *items;
+    int r = list_size(row->path, v, &n, err);
+
+    if (r < 0 || n == 0)
+        return r;
+    items = calloc(n, row->shape.size);
+    if (!items)
+        return vivi_fail_oom(err);
+    memcpy((char *)base + row->offset, &items, sizeof(items));
+    memcpy((char *)base + row->shape.count, &n, sizeof(n));
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = decode_element(row->path, json_array_get(v, i), items + i * row->shape.size, err);
+    return r;
 }
 
 static int decode_disks(const json_t *v, struct vivi_config *c, viv_error *err)
@@ -320,7 +433,7 @@ int vivi_config_decode(const json_t *completed, struct vivi_config *ret, viv_err
 
         if (strchr(row->path, '*'))
             continue;
-        r = decode_row(row, vivi_config_get(completed, row->path), row->path, &c, err);
+        r = decode_value(row, vivi_config_get(completed, row->path), row->path, &c, err);
         if (r < 0)
             return r;
     }
@@ -329,24 +442,68 @@ int vivi_config_decode(const json_t *completed, struct vivi_config *ret, viv_err
     return 0;
 }
 
+static void free_strings(struct vivi_strings *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        free(s->items[i]);
+    free(s->items);
+}
+
+/* The strings below list of one element. */
+static void free_element(const char *list, char *element)
+{
+    size_t n = strlen(list);
+
+    for (size_t i = 0; i < ARRAY_SIZE(vivi_decode_rows); i++) {
+        const struct vivi_decode_row *row = &vivi_decode_rows[i];
+        char *text;
+
+        if (row->how != VIVI_DECODE_STRING || strncmp(row->path, list, n) != 0 ||
+            strncmp(row->path + n, ".*.", 3) != 0)
+            continue;
+        memcpy(&text, element + row->offset, sizeof(text));
+        free(text);
+    }
+}
+
+static void free_list(const struct vivi_decode_row *row, struct vivi_config *c)
+{
+    char *items;
+    size_t n;
+
+    memcpy(&items, (char *)c + row->offset, sizeof(items));
+    memcpy(&n, (char *)c + row->shape.count, sizeof(n));
+    for (size_t i = 0; i < n; i++)
+        free_element(row->path, items + i * row->shape.size);
+    free(items);
+}
+
+static void free_row(const struct vivi_decode_row *row, struct vivi_config *c)
+{
+    char *text;
+
+    if (row->how == VIVI_DECODE_LIST)
+        free_list(row, c);
+    if (row->how == VIVI_DECODE_STRINGS)
+        free_strings((void *)((char *)c + row->offset));
+    if (row->how != VIVI_DECODE_STRING)
+        return;
+    memcpy(&text, (char *)c + row->offset, sizeof(text));
+    free(text);
+}
+
 void vivi_config_done(struct vivi_config *c)
 {
-    for (size_t i = 0; i < c->n_disks; i++) {
-        free(c->disks[i].id);
-        free(c->disks[i].path);
-    }
+    for (size_t i = 0; i < c->n_disks; i++)
+        free_element("disks", (char *)&c->disks[i]);
     for (size_t i = 0; i < c->n_nets; i++) {
-        free(c->nets[i].id);
-        free(c->nets[i].tap);
+        free_element("nets", (char *)&c->nets[i]);
         free(c->nets[i].forwards);
     }
     free(c->disks);
     free(c->nets);
-    free(c->name);
-    free(c->machine);
-    free(c->kernel);
-    free(c->initramfs);
-    free(c->cmdline);
-    free(c->fake_script);
+    for (size_t i = 0; i < ARRAY_SIZE(vivi_decode_rows); i++)
+        if (!strchr(vivi_decode_rows[i].path, '*'))
+            free_row(&vivi_decode_rows[i], c);
     *c = (struct vivi_config){0};
 }

@@ -13,7 +13,14 @@ enum vivi_decode_how {
     VIVI_DECODE_MAC,
     VIVI_DECODE_FORWARDS,
     VIVI_DECODE_DISKS,
-    VIVI_DECODE_NETS
+    VIVI_DECODE_NETS,
+    VIVI_DECODE_STRINGS,
+    VIVI_DECODE_LIST /* of mappings with an id: pointer at offset, number at shape.count */
+};
+
+struct vivi_list_shape {
+    size_t count; /* offset of the number of elements */
+    size_t size;  /* of an element */
 };
 
 struct vivi_decode_row {
@@ -22,6 +29,7 @@ struct vivi_decode_row {
     size_t offset; /* in struct vivi_config, or in the element's struct */
     const char *const *words;
     size_t n_words;
+    struct vivi_list_shape shape; /* LIST */
 };
 
 extern const struct vivi_decode_row vivi_decode_rows[];

@@ -90,14 +90,22 @@ static void completing_says_everything_in_the_order_of_the_table(void **state)
     is_json(
         out,
         "{\"name\":null,\"driver\":\"auto\",\"machine\":\"auto\",\"accel\":\"auto\","
-        "\"labels\":{},\"boot\":{\"kernel\":null,\"initramfs\":null,\"cmdline\":null},"
-        "\"cpus\":{\"count\":1,\"max\":null},\"memory\":{\"size\":536870912,"
-        "\"max\":null,\"balloon\":null},\"disks\":[],"
-        "\"nets\":[{\"id\":\"n0\",\"type\":\"nat\",\"tap\":null,\"slot\":null,"
-        "\"mac\":\"auto\",\"forward\":[]}],"
+        "\"labels\":{},\"boot\":{\"kernel\":null,\"initramfs\":null,\"cmdline\":null,"
+        "\"firmware\":null},"
+        "\"cpus\":{\"count\":1,\"max\":null,\"topology\":{\"threads\":null,\"cores\":null,\"dies\":"
+        "null,"
+        "\"packages\":null},\"affinity\":[]},"
+        "\"memory\":{\"size\":536870912,\"max\":null,\"balloon\":null,\"hugepages\":null,"
+        "\"shared\":\"auto\"},\"disks\":[],"
+        "\"nets\":[{\"id\":\"n0\",\"type\":\"nat\",\"tap\":null,\"slot\":null,\"socket\":null,"
+        "\"mtu\":null,\"queues\":null,\"limit\":{\"bandwidth\":null,\"ops\":null},"
+        "\"mac\":\"auto\",\"forward\":[]}],\"shares\":[],\"pmem\":[],\"vdpa\":[],\"devices\":[],"
+        "\"user_devices\":[],\"vhost_user\":[],\"vsock\":{\"cid\":null},\"tpm\":{\"socket\":null},"
+        "\"watchdog\":{\"enabled\":false},"
         "\"serial\":{\"log\":\"auto\",\"log_limit\":16777216},"
-        "\"agent\":{\"enabled\":\"auto\"},\"ready\":{\"by\":\"auto\",\"timeout\":120000},\"stop\":{"
-        "\"timeout\":60000},"
+        "\"agent\":{\"enabled\":\"auto\"},"
+        "\"sandbox\":{\"allow\":[],\"landlock\":\"auto\"},"
+        "\"ready\":{\"by\":\"auto\",\"timeout\":120000},\"stop\":{\"timeout\":60000},"
         "\"restart\":{\"policy\":\"never\",\"backoff\":1000},\"fake\":{\"script\":null}}");
 }
 

@@ -137,7 +137,9 @@ static void a_flag_adds_a_whole_element(void **state)
     set_fails("{}", "disks.+", "/a,id", "disks.+: id needs a value (id=…)");
     set_fails("{}", "disks.+", "/a,ro,ro", "disks.+.readonly: is given twice");
     set_fails("{}", "disks.+", "/a,", "disks.+.\"\": unknown field");
-    set_fails("{}", "nets.+", "tun", "nets.+.type: \"tun\" is not one of nat, tap");
+    set_fails("{}", "nets.+", "tun",
+              "nets.+.type: \"tun\" is not one of nat, tap, "
+              "vhost-user");
     set_fails("{}", "disks.+", NULL, "disks: + needs a value");
 }
 

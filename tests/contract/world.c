@@ -29,13 +29,13 @@ void world_fail(struct world *w, const char *file, int line, const char *what)
                        what);
 }
 
-static void fail_text(struct world *w, const char *what, const char *why)
+void world_fail_text(struct world *w, const char *what, const char *why)
 {
     if (!*w->failure)
         (void)snprintf(w->failure, sizeof(w->failure), "%.200s: %.280s", what, why);
 }
 
-static struct stream *serial_stream(struct world *w)
+struct stream *world_serial(struct world *w)
 {
     for (size_t i = 0; i < w->n_streams; i++)
         if (strcmp(w->streams[i].name, "serial.out") == 0)
@@ -55,13 +55,13 @@ static void offer(struct world *w, struct stream *s)
     s->offered = s->size;
     data = malloc(len + 1);
     if (!data || pread(s->log_fd, data, len, (off_t)s->consumed) != (ssize_t)len) {
-        fail_text(w, "cannot read the event log", s->name);
+        world_fail_text(w, "cannot read the event log", s->name);
         free(data);
         return;
     }
     used = w->machine.fx->input(w->machine.priv, s->name, data, len);
     if (used > len)
-        fail_text(w, "input consumed more than it was given", s->name);
+        world_fail_text(w, "input consumed more than it was given", s->name);
     else
         s->consumed += used;
     free(data);
@@ -74,7 +74,7 @@ static void move(struct stream *s)
 
     while ((n = read(s->fifo_fd, data, sizeof(data))) > 0) {
         if (pwrite(s->log_fd, data, (size_t)n, (off_t)s->size) != n)
-            fail_text(s->w, "cannot write a log", s->name);
+            world_fail_text(s->w, "cannot write a log", s->name);
         s->size += (uint64_t)n;
     }
 }
@@ -169,7 +169,7 @@ static void record_done(struct world *w, const struct vivi_driver_event *e)
 /* As a monitor does: where a boot begins that its VMM did not stop for. */
 static uint64_t behind_the_marker(struct world *w)
 {
-    struct stream *s = serial_stream(w);
+    struct stream *s = world_serial(w);
     size_t len = s && s->size > w->boot_offset ? (size_t)(s->size - w->boot_offset) : 0;
     char *data = malloc(len + 1), *at, *lf;
     uint64_t end = w->boot_offset;
@@ -204,7 +204,7 @@ static void host_event(void *ctx, const struct vivi_driver_event *e)
 
     w->n_events++;
     if (w->inside_slot)
-        fail_text(w, "event", "told from inside a slot");
+        world_fail_text(w, "event", "told from inside a slot");
     if (e->run != w->begun.run)
         w->wrong_run = true;
     switch (e->kind) {
@@ -234,7 +234,7 @@ static void new_machine(struct world *w)
 
     if (vivi_machine_init(&w->machine, w->driver, vivi_effects_get(w->driver->kind),
                           &w->facts.probe.caps, &err) < 0) {
-        fail_text(w, "machine", err.message);
+        world_fail_text(w, "machine", err.message);
         return;
     }
     w->has_machine = true;
@@ -271,7 +271,7 @@ uint64_t world_begin(struct world *w)
     new_machine(w);
     w->inside_slot = true;
     if (vivi_machine_start(&w->machine, &w->begun, op, &err) < 0) {
-        fail_text(w, "start was refused", err.message);
+        world_fail_text(w, "start was refused", err.message);
         op = 0;
     }
     w->inside_slot = false;
@@ -302,7 +302,7 @@ void world_adopted(struct world *w)
     world_monitor_dies(w);
     op = world_adopt(w, &err);
     if (op == 0)
-        fail_text(w, "adoption was refused", err.message);
+        world_fail_text(w, "adoption was refused", err.message);
     else
         (void)world_wait_done(w, op);
 }
@@ -324,7 +324,7 @@ void world_do(struct world *w, world_verb *verb)
     uint64_t op = world_call(w, verb, &err);
 
     if (op == 0)
-        fail_text(w, "a slot was refused", err.message);
+        world_fail_text(w, "a slot was refused", err.message);
     else
         (void)world_wait_done(w, op);
 }
@@ -338,14 +338,14 @@ static size_t configure_disk(struct world *w, const char *id, uint64_t bytes)
     int fd;
 
     if (!more) {
-        fail_text(w, "config", "out of memory");
+        world_fail_text(w, "config", "out of memory");
         return 0;
     }
     c->disks = more;
     (void)snprintf(path, sizeof(path), "%s/%.40s, hot.img", w->dir, id);
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0)
-        fail_text(w, "disk", strerror(errno));
+        world_fail_text(w, "disk", strerror(errno));
     vivi_close(&fd);
     c->disks[c->n_disks] = (struct vivi_disk){
         .id = strdup(id), .path = strdup(path), .slot = (uint32_t)c->n_disks + 1};
@@ -410,7 +410,7 @@ static void add_stream(struct world *w, const struct vivi_port *p)
     s->log_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->fifo_fd < 0 || s->log_fd < 0 ||
         w->loop.iface.watch(&w->loop, s->fifo_fd, VIVI_READ, on_fifo, s, &s->watch, &err) < 0)
-        fail_text(w, "cannot open a stream", p->name);
+        world_fail_text(w, "cannot open a stream", p->name);
 }
 
 /* The child's descriptors; ours are closed once it has them. */
@@ -432,7 +432,7 @@ static void make_fifo(struct world *w, const struct vivi_port *p, const char *pa
     bool out = p->kind == VIVI_PORT_FIFO_OUT;
 
     if (mkfifo(path, 0600) < 0)
-        fail_text(w, "mkfifo", strerror(errno));
+        world_fail_text(w, "mkfifo", strerror(errno));
     if (out)
         add_stream(w, p);
     else if (strcmp(p->name, "serial.in") == 0)
@@ -453,14 +453,14 @@ static void make_port(struct world *w, const struct vivi_port *p, struct lent *l
     switch (p->kind) {
     case VIVI_PORT_LISTEN:
         if (vivi_unix_listen(path, 8, &fd, &err) < 0)
-            fail_text(w, "listen", err.message);
+            world_fail_text(w, "listen", err.message);
         lend(l, fd, p->child_fd);
         return;
     case VIVI_PORT_FIFO_IN:
     case VIVI_PORT_FIFO_OUT: make_fifo(w, p, path, l); return;
     case VIVI_PORT_PTY:
         if (vivi_pty_open(&w->input_fd, &fd, &err) < 0)
-            fail_text(w, "terminal", err.message);
+            world_fail_text(w, "terminal", err.message);
         lend(l, fd, p->child_fd);
         lend(l, fcntl(w->input_fd, F_DUPFD_CLOEXEC, 3), p->child_fd_rw);
         return;
@@ -477,18 +477,18 @@ static void spawn(struct world *w, const struct vivi_fd_map *map, size_t n_map)
     int failed = 0;
 
     if (vivi_spawn_gated(&s, NULL, 0, &g, &err) < 0) {
-        fail_text(w, "spawn", err.message);
+        world_fail_text(w, "spawn", err.message);
         return;
     }
     if (vivi_proc_identify(g.pid, &w->vmm, &err) < 0 ||
         vivi_proc_open(&w->vmm, &w->pidfd, &err) < 0)
-        fail_text(w, "identity", err.message);
+        world_fail_text(w, "identity", err.message);
     if (write(g.gate_fd, "", 1) != 1 || read(g.exec_fd, &failed, sizeof(failed)) != 0)
-        fail_text(w, "exec", w->plan.exe);
+        world_fail_text(w, "exec", w->plan.exe);
     vivi_close(&g.gate_fd);
     vivi_close(&g.exec_fd);
     if (w->loop.iface.watch(&w->loop, w->pidfd, VIVI_READ, on_vmm_exit, w, &w->vmm_watch, &err) < 0)
-        fail_text(w, "watch", err.message);
+        world_fail_text(w, "watch", err.message);
 }
 
 void world_spawn(struct world *w)
@@ -530,7 +530,7 @@ static void write_tiny_guest(struct world *w)
     path_of(path, w->dir, "guest");
     if (vivi_write_file_at(AT_FDCWD, path, tiny_guest_start,
                            (size_t)(tiny_guest_end - tiny_guest_start), VIVI_FAST, &err) < 0)
-        fail_text(w, "guest", err.message);
+        world_fail_text(w, "guest", err.message);
     w->config.kernel = copy(path);
 }
 
@@ -544,6 +544,9 @@ static void make_config(struct world *w, const char *script)
     c->cpus = 1;
     c->memory_bytes = UINT64_C(64) << 20;
     c->serial_log_limit_bytes = UINT64_C(16) << 20;
+    c->allow.items = calloc(1, sizeof(*c->allow.items)); /* what is attached later lies there */
+    if (c->allow.items)
+        c->allow.items[c->allow.n++] = copy(w->dir);
     if (w->driver->kind == VIVI_DRIVER_FAKE)
         c->fake_script = copy(script ? script : "keys");
     else
@@ -563,13 +566,13 @@ static void make_plan(struct world *w)
     viv_error err = VIV_ERROR_INIT;
 
     if (vivi_facts_gather(&w->config, w->driver, NULL, &w->facts, &err) < 0)
-        fail_text(w, "facts", err.message);
+        world_fail_text(w, "facts", err.message);
     else if (w->driver->check(&w->config, &w->facts, &problems) < 0)
-        fail_text(w, "check", "out of memory");
+        world_fail_text(w, "check", "out of memory");
     else if (problems.n > 0)
-        fail_text(w, "check", problems.items[0].message);
+        world_fail_text(w, "check", problems.items[0].message);
     else if (w->driver->plan(&in, &w->plan, &err) < 0)
-        fail_text(w, "plan", err.message);
+        world_fail_text(w, "plan", err.message);
 }
 
 static void init_dirs(struct world *w, const struct vivi_driver *d)
@@ -586,14 +589,14 @@ static void init_dirs(struct world *w, const struct vivi_driver *d)
         .ctx = w, .loop = &w->loop.iface, .event = host_event, .drain = host_drain};
     (void)snprintf(w->dir, sizeof(w->dir), "/tmp/viv-contract-XXXXXX");
     if (!mkdtemp(w->dir)) {
-        fail_text(w, "mkdtemp", strerror(errno));
+        world_fail_text(w, "mkdtemp", strerror(errno));
         return;
     }
     (void)snprintf(w->vm_dir, sizeof(w->vm_dir), "%.63s/vm", w->dir);
     (void)snprintf(w->run_dir, sizeof(w->run_dir), "%.63s/run, with a comma", w->dir);
     path_of(snapshots, w->vm_dir, "snapshots");
     if (mkdir(w->vm_dir, 0700) < 0 || mkdir(w->run_dir, 0700) < 0 || mkdir(snapshots, 0700) < 0)
-        fail_text(w, "mkdir", strerror(errno));
+        world_fail_text(w, "mkdir", strerror(errno));
 }
 
 void world_init(struct world *w, const struct vivi_driver *d, const char *script)
@@ -617,7 +620,7 @@ static void add_disk(struct world *w, const char *id, uint64_t bytes, bool reado
                             .slot = (uint32_t)w->config.n_disks};
     vivi_close(&(int){open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)});
     if (truncate(path, (off_t)bytes) < 0)
-        fail_text(w, "disk", strerror(errno));
+        world_fail_text(w, "disk", strerror(errno));
 }
 
 void world_init_linux(struct world *w, const struct vivi_driver *d, const char *dir,
@@ -644,7 +647,7 @@ void world_init_linux(struct world *w, const struct vivi_driver *d, const char *
     c->disks = calloc(2, sizeof(*c->disks));
     c->nets = calloc(1, sizeof(*c->nets));
     if (!c->disks || !c->nets) {
-        fail_text(w, "config", "out of memory");
+        world_fail_text(w, "config", "out of memory");
         return;
     }
     add_disk(w, "root", UINT64_C(8) << 20, false);
@@ -658,11 +661,6 @@ void world_init_linux(struct world *w, const struct vivi_driver *d, const char *
     make_plan(w);
 }
 
-static bool has_exited(struct world *w)
-{
-    return w->exited;
-}
-
 void world_kill(struct world *w, int sig)
 {
     (void)vivi_proc_signal(w->pidfd, sig, NULL);
@@ -673,7 +671,7 @@ void world_done(struct world *w)
     world_monitor_dies(w);
     if (w->vmm.pid && !w->exited) {
         world_kill(w, SIGKILL);
-        (void)world_wait(w, has_exited, "the VMM ends by SIGKILL");
+        (void)world_wait_exit(w);
     }
     for (size_t i = 0; i < w->n_streams; i++) {
         w->loop.iface.unwatch(w->streams[i].watch);
@@ -683,121 +681,12 @@ void world_done(struct world *w)
     vivi_close(&w->pidfd);
     vivi_close(&w->input_fd);
     if (poll_loop_leftovers(&w->loop) > 0)
-        fail_text(w, "teardown", "the driver left a watch or a timer behind");
+        world_fail_text(w, "teardown", "the driver left a watch or a timer behind");
     if (w->wrong_run)
-        fail_text(w, "event", "an event of another run");
+        world_fail_text(w, "event", "an event of another run");
     json_decref(w->value);
     vivi_config_done(&w->config);
     vivi_facts_done(&w->facts);
     vivi_plan_done(&w->plan);
     (void)vivi_remove_tree_at(AT_FDCWD, w->dir, NULL);
-}
-
-/* ---- looking and waiting ---- */
-
-void world_type(struct world *w, const char *keys)
-{
-    for (size_t i = 0; i < w->n_streams; i++)
-        w->streams[i].typed_at = w->streams[i].size;
-    if (write(w->input_fd, keys, strlen(keys)) != (ssize_t)strlen(keys))
-        fail_text(w, "cannot type", keys);
-}
-
-uint64_t world_serial_size(struct world *w)
-{
-    struct stream *s = serial_stream(w);
-
-    return s ? s->size : 0;
-}
-
-bool world_boot_began_at(const struct world *w, uint64_t size)
-{
-    return w->gated ? w->boot_offset == size : w->boot_offset <= size;
-}
-
-bool world_logged(struct world *w, const char *text, uint64_t offset)
-{
-    struct stream *s = serial_stream(w);
-    size_t len;
-    char *data;
-    bool found;
-
-    if (!s || s->size <= offset)
-        return false;
-    len = (size_t)(s->size - offset);
-    data = malloc(len);
-    found = data && pread(s->log_fd, data, len, (off_t)offset) == (ssize_t)len &&
-            memmem(data, len, text, strlen(text));
-    free(data);
-    return found;
-}
-
-const struct done_record *world_result(const struct world *w, uint64_t op)
-{
-    for (size_t i = 0; i < w->n_done; i++)
-        if (w->done[i].op == op)
-            return &w->done[i];
-    return NULL;
-}
-
-bool world_wait(struct world *w, bool (*cond)(struct world *w), const char *what)
-{
-    uint64_t deadline = vivi_mono_us() / 1000 + WORLD_WAIT_MS, now;
-
-    while (!cond(w)) {
-        now = vivi_mono_us() / 1000;
-        if (now >= deadline) {
-            fail_text(w, "timed out, waiting for", what);
-            return false;
-        }
-        (void)poll_loop_step(&w->loop, (int)(deadline - now));
-    }
-    return true;
-}
-
-const struct done_record *world_wait_result(struct world *w, uint64_t op)
-{
-    uint64_t deadline = vivi_mono_us() / 1000 + WORLD_WAIT_MS, now;
-    const struct done_record *r;
-
-    while (!(r = world_result(w, op))) {
-        now = vivi_mono_us() / 1000;
-        if (now >= deadline) {
-            static const struct done_record late = {.code = VIV_E_TIMEOUT};
-
-            fail_text(w, "timed out", "the operation is not done");
-            return &late;
-        }
-        (void)poll_loop_step(&w->loop, (int)(deadline - now));
-    }
-    return r;
-}
-
-bool world_wait_done(struct world *w, uint64_t op)
-{
-    const struct done_record *r = world_wait_result(w, op);
-
-    if (r->code != 0)
-        fail_text(w, "the operation failed", r->message);
-    return r->code == 0;
-}
-
-bool world_wait_logged(struct world *w, const char *text, uint64_t offset)
-{
-    uint64_t deadline = vivi_mono_us() / 1000 + WORLD_WAIT_MS, now;
-
-    while (!world_logged(w, text, offset)) {
-        now = vivi_mono_us() / 1000;
-        if (now >= deadline) {
-            fail_text(w, "timed out, not in the serial log", text);
-            return false;
-        }
-        (void)poll_loop_step(&w->loop, (int)(deadline - now));
-    }
-    return true;
-}
-
-bool world_wait_exit(struct world *w)
-{
-    return world_wait(w, has_exited, "the VMM ends");
 }

@@ -125,6 +125,8 @@ bool world_wait_logged(struct world *w, const char *text, uint64_t offset);
 bool world_wait_exit(struct world *w);
 
 void world_fail(struct world *w, const char *file, int line, const char *what);
+void world_fail_text(struct world *w, const char *what, const char *why);
+struct stream *world_serial(struct world *w); /* NULL: there is none */
 #define EXPECT(w, cond)                               \
     do {                                              \
         if (!(cond)) {                                \

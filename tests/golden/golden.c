@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "driver/driver.h"
+#include "driver/checks.h"
 
 #define UUID  "6f1f2e0c-8a53-4f0e-9d4b-0c1d2e3f4a5b"
 #define NONCE "0123456789abcdef"
@@ -50,6 +50,9 @@ static const struct made_file {
     {"/disks/odd.img", 0, 0, S_IFREG | 0600, 1000, ""},
     {"/disks/empty.img", 0, 0, S_IFREG | 0600, 0, ""},
     {"/disks/fifo", 0, 0, S_IFIFO | 0600, 0, ""},
+    {"/run/back-end.sock", 0, 0, S_IFSOCK | 0600, 0, ""},
+    {"/run/denied.sock", EACCES, 0, 0, 0, ""},
+    {"/dev/vhost-vdpa-0", 0, 0, S_IFCHR | 0600, 0, ""},
     {"/dev/vg/data", 0, 0, S_IFBLK | 0600, 1 << 30, ""},
 };
 
@@ -83,12 +86,14 @@ static void make_contents(struct vivi_path_fact *f, const char *kind)
     }
 }
 
-static void add_path(struct vivi_facts *f, const char *path)
+static int add_path(void *arg, const char *path, bool writable)
 {
+    struct vivi_facts *f = arg;
     struct vivi_path_fact *p;
 
-    if (!path || vivi_fact_of(f, path))
-        return;
+    (void)writable;
+    if (vivi_fact_of(f, path))
+        return 0;
     p = realloc(f->paths, (f->n_paths + 1) * sizeof(*p));
     if (!p)
         abort();
@@ -104,14 +109,7 @@ static void add_path(struct vivi_facts *f, const char *path)
         p->size_bytes = files[i].size_bytes;
         make_contents(p, files[i].kind);
     }
-}
-
-static void add_paths(struct vivi_facts *f, const struct vivi_config *c)
-{
-    add_path(f, c->kernel);
-    add_path(f, c->initramfs);
-    for (size_t i = 0; i < c->n_disks; i++)
-        add_path(f, c->disks[i].path);
+    return 0;
 }
 
 static void make_cloud_hypervisor(struct vivi_probe *p, const char *name)
@@ -148,7 +146,7 @@ static void make_facts(struct vivi_facts *f, const struct vivi_config *c, const 
     }
     if (d->kind == VIVI_DRIVER_CLOUD_HYPERVISOR) {
         make_cloud_hypervisor(&f->probe, name);
-        add_paths(f, c);
+        (void)vivi_config_each_path(c, add_path, f);
         return;
     }
     (void)snprintf(f->probe.exe, sizeof(f->probe.exe), "/usr/bin/qemu-system-x86_64");
@@ -163,12 +161,12 @@ static void make_facts(struct vivi_facts *f, const struct vivi_config *c, const 
                        "qemu-system-x86_64: not found on PATH");
         (void)snprintf(f->probe.hint, sizeof(f->probe.hint), "apt-get install qemu-system-x86");
     }
-    add_paths(f, c);
+    (void)vivi_config_each_path(c, add_path, f);
 }
 
 /* ---- one case ---- */
 
-static int read_config(const char *path, struct vivi_config *ret, viv_error *err)
+static int read_config(const char *path, struct vivi_config *ret, json_t **ret_doc, viv_error *err)
 {
     struct vivi_buf text = VIVI_BUF(1 << 20);
     json_t *given = NULL, *completed = NULL;
@@ -181,7 +179,7 @@ static int read_config(const char *path, struct vivi_config *ret, viv_error *err
     if (r == 0)
         r = vivi_config_decode(completed, ret, err);
     json_decref(given);
-    json_decref(completed);
+    *ret_doc = completed;
     vivi_buf_done(&text);
     return r;
 }
@@ -235,11 +233,16 @@ static int evaluate(const struct vivi_driver *d, const char *name, const char *p
     cleanup_config struct vivi_config c = {0};
     cleanup_facts struct vivi_facts f = {0};
     cleanup_problems struct vivi_problems problems = {0};
-    int r = read_config(path, &c, err);
+    json_t *doc = NULL;
+    int r = read_config(path, &c, &doc, err);
 
+    if (r == 0) {
+        make_facts(&f, &c, name, d);
+        r = vivi_check_fields(doc, d, &problems);
+    }
+    json_decref(doc);
     if (r < 0)
         return r;
-    make_facts(&f, &c, name, d);
     r = d->check(&c, &f, &problems);
     if (r < 0)
         return vivi_fail(err, -r, "check failed");

@@ -19,9 +19,15 @@ extern const struct vivi_driver_effects vivi_effects_cloud_hypervisor;
 #define CH_AGENT_PORT      1024 /* vsock port of the guest agent */
 
 /* What stands before our ids in the VMM's: its names are one for all kinds of devices. */
-#define CH_ID_DISK  "disk-"
-#define CH_ID_NET   "net-"
-#define CH_ID_BYTES 80
+#define CH_ID_DISK       "disk-"
+#define CH_ID_NET        "net-"
+#define CH_ID_SHARE      "share-"
+#define CH_ID_PMEM       "pmem-"
+#define CH_ID_VDPA       "vdpa-"
+#define CH_ID_VFIO       "vfio-"
+#define CH_ID_USER       "user-"
+#define CH_ID_VHOST_USER "vhost-user-"
+#define CH_ID_BYTES      80
 
 /* Names of ports, in the run directory. */
 #define CH_PORT_API    "api"
@@ -52,6 +58,16 @@ bool ch_parse_about(const char *text, char ret_version[64], uint32_t *ret_featur
 int ch_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret, viv_error *err);
 int ch_check(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret);
 int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);
+
+/* "0=2-3,5": which virtual CPU, and the list of host CPUs (a new reference; ret_cpus may be NULL).
+ * false: no such text, or no memory. */
+bool ch_parse_affinity(const char *text, uint32_t *ret_vcpu, json_t **ret_cpus);
+/* The agent's channel, or what was asked for. */
+bool ch_has_vsock(const struct vivi_config *c);
+bool ch_has_topology(const struct vivi_config *c);
+/* Whether a device is served by another process, which must see the guest's memory. */
+bool ch_needs_shared_memory(const struct vivi_config *c);
+bool ch_wants_landlock(const struct vivi_config *c, const struct vivi_probe *p);
 
 /* The body of vm.create; a new reference, NULL: no memory. Pure. */
 json_t *ch_vm_config(const struct vivi_plan_input *in);

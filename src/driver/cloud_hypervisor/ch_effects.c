@@ -475,6 +475,7 @@ static void ch_done(void *priv)
 
 const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .name = "cloud-hypervisor",
+    .agent_fresh = true, /* every vsock connection is a new one */
     .machine_size = sizeof(struct ch_machine),
     .start = ch_start,
     .adopt = ch_adopt,
@@ -486,8 +487,16 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .pause = ch_pause,
     .resume = ch_resume,
     .reset = ch_reset,
-    .agent_fresh = true,
     .agent_connect = ch_agent_connect,
     .snapshot = ch_snapshot,
+    .device_kinds = VIVI_DEVICE_BIT(VIVI_DEV_DISK) | VIVI_DEVICE_BIT(VIVI_DEV_NET) |
+                    VIVI_DEVICE_BIT(VIVI_DEV_SHARE) | VIVI_DEVICE_BIT(VIVI_DEV_PMEM) |
+                    VIVI_DEVICE_BIT(VIVI_DEV_VDPA) | VIVI_DEVICE_BIT(VIVI_DEV_VFIO) |
+                    VIVI_DEVICE_BIT(VIVI_DEV_USER) | VIVI_DEVICE_BIT(VIVI_DEV_VHOST_USER),
+    .device_add = ch_device_add,
+    .device_remove = ch_device_remove,
+    .resize_kinds = VIVI_RESIZE_BIT(VIVI_RESIZE_DISK),
+    .resize = ch_resize_slot,
+    .counters = ch_counters,
     .done = ch_done,
 };

@@ -483,6 +483,112 @@ static void nobody_listening_is_an_error_at_once(void **state)
     assert_non_null(strstr(err.message, "vm.info"));
 }
 
+/* ---- devices ---- */
+
+static char disk_id[] = "d", disk_path[] = "/srv/d.img";
+static struct vivi_disk disk = {.id = disk_id, .path = disk_path};
+static const struct vivi_config with_disk = {.disks = &disk, .n_disks = 1};
+static const struct vivi_device a_disk = {
+    .kind = VIVI_DEV_DISK, .id = "d", .config = &with_disk, .uuid = "u"};
+
+static const struct vivi_driver_effects *const fx = &vivi_effects_cloud_hypervisor;
+
+static size_t device_left(struct twin *t, const char *name)
+{
+    char text[400];
+
+    (void)snprintf(text, sizeof(text),
+                   "{\n  \"timestamp\": {\n    \"secs\": 9,\n    \"nanos\": 0\n  },\n"
+                   "  \"source\": \"vm\",\n  \"event\": \"device-removed\",\n"
+                   "  \"properties\": {\n    \"id\": \"%s\"\n  }\n}\n\n",
+                   name);
+    return fx->input(t->m, CH_PORT_EVENTS, text, strlen(text));
+}
+
+static void a_device_is_added_under_a_name_of_its_kind(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    assert_int_equal(fx->device_add(t->m, &a_disk, 2, NULL), 0);
+    assert_string_equal(expect_request(t, "PUT /api/v1/vm.add-disk "),
+                        "{\"id\":\"disk-d\",\"path\":\"/srv/d.img\",\"readonly\":false,"
+                        "\"serial\":\"d\",\"image_type\":\"Raw\"}");
+    answer(t, 200, "{\"id\":\"disk-d\",\"bdf\":\"0000:00:06.0\"}");
+    assert_true(t->n_done == 2 && t->done_op == 2 && t->done_err.code == 0);
+    assert_int_equal(fx->device_add(t->m, &a_disk, 3, NULL), 0);
+    (void)expect_request(t, "PUT /api/v1/vm.add-disk ");
+    answer(t, 500, "[\"Error from API\",\"Identifier disk-d is not unique\"]");
+    assert_int_equal(t->done_err.code, VIV_E_EXISTS);
+}
+
+static void what_the_sandbox_forbids_is_refused_with_its_field(void **state)
+{
+    struct twin *t = *state;
+    json_t *body = json_object_get(json_array_get(t->requests, 0), "body");
+    viv_error err = VIV_ERROR_INIT;
+
+    start(t);
+    assert_int_equal(json_object_set_new(body, "landlock_enable", json_true()), 0);
+    assert_int_equal(
+        json_object_set_new(body, "landlock_rules", json_pack("[{s:s}]", "path", "/srv2")), 0);
+    assert_int_equal(fx->device_add(t->m, &a_disk, 2, &err), -VIV_E_DENIED);
+    assert_string_equal(err.field, "disks.d.path");
+    expect_no_request(t);
+    assert_int_equal(
+        json_object_set_new(body, "landlock_rules", json_pack("[{s:s}]", "path", "/srv/")), 0);
+    assert_int_equal(fx->device_add(t->m, &a_disk, 2, &err), 0);
+}
+
+static void a_device_has_left_when_its_event_says_so(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "d", 2, NULL), 0);
+    assert_string_equal(expect_request(t, "PUT /api/v1/vm.remove-device "), "{\"id\":\"disk-d\"}");
+    answer(t, 204, NULL);
+    assert_int_equal(t->n_done, 1);
+    /* asked again: 53 has forgotten it, but the device tree has not */
+    assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "d", 3, NULL), 0);
+    (void)expect_request(t, "PUT /api/v1/vm.remove-device ");
+    answer(t, 500, "[\"x\",\"Failed to find device corresponding to the given identifier: d\"]");
+    (void)expect_request(t, "GET /api/v1/vm.info ");
+    answer(t, 200, "{\"state\":\"Running\",\"device_tree\":{\"disk-d\":{}}}");
+    assert_int_equal(t->n_done, 1);
+    (void)device_left(t, "net-d");
+    assert_int_equal(t->n_done, 1);
+    (void)device_left(t, "disk-d");
+    assert_true(t->n_done == 3 && t->done_err.code == 0);
+    /* and now it is gone */
+    assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "d", 4, NULL), 0);
+    (void)expect_request(t, "PUT /api/v1/vm.remove-device ");
+    answer(t, 404, "[\"x\",\"Failed to find device corresponding to the given identifier: d\"]");
+    (void)expect_request(t, "GET /api/v1/vm.info ");
+    answer(t, 200, "{\"state\":\"Running\",\"device_tree\":{}}");
+    assert_true(t->n_done == 4 && t->done_err.code == VIV_E_NOT_FOUND);
+}
+
+static void a_removal_ends_with_a_reboot_and_with_the_vmm(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "d", 2, NULL), 0);
+    (void)expect_request(t, "PUT /api/v1/vm.remove-device ");
+    answer(t, 204, NULL);
+    (void)event(t, 5, "vm", "rebooting");
+    assert_int_equal(t->n_done, 1);
+    (void)event(t, 6, "vm", "rebooted"); /* made anew, without it */
+    assert_true(t->n_done == 2 && t->done_err.code == 0);
+    assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "e", 3, NULL), 0);
+    (void)expect_request(t, "PUT /api/v1/vm.remove-device ");
+    answer(t, 204, NULL);
+    vivi_close(&t->peer_fd);
+    run(t);
+    assert_true(t->n_done == 3 && t->done_op == 3 && t->done_err.code == VIV_E_IO);
+}
+
 /* ---- the agent's channel ---- */
 
 static int listen_vsock(struct twin *t)
@@ -558,6 +664,10 @@ int main(void)
         T(a_reset_is_done_when_answered_and_told),
         T(garbage_ends_the_connection_and_the_next_request_opens_another),
         T(nobody_listening_is_an_error_at_once),
+        T(a_device_is_added_under_a_name_of_its_kind),
+        T(what_the_sandbox_forbids_is_refused_with_its_field),
+        T(a_device_has_left_when_its_event_says_so),
+        T(a_removal_ends_with_a_reboot_and_with_the_vmm),
         T(the_agents_stream_is_handed_over_behind_its_ok),
         T(nobody_in_the_guest_is_busy_and_worth_another_try),
     };

@@ -24,6 +24,12 @@ static const struct {
 } kinds[VIVI_DEV_COUNT_] = {
     [VIVI_DEV_DISK] = {CH_ID_DISK, "vm.add-disk"},
     [VIVI_DEV_NET] = {CH_ID_NET, "vm.add-net"},
+    [VIVI_DEV_SHARE] = {CH_ID_SHARE, "vm.add-fs"},
+    [VIVI_DEV_PMEM] = {CH_ID_PMEM, "vm.add-pmem"},
+    [VIVI_DEV_VDPA] = {CH_ID_VDPA, "vm.add-vdpa"},
+    [VIVI_DEV_VFIO] = {CH_ID_VFIO, "vm.add-device"},
+    [VIVI_DEV_USER] = {CH_ID_USER, "vm.add-user-device"},
+    [VIVI_DEV_VHOST_USER] = {CH_ID_VHOST_USER, "vm.add-generic-vhost-user"},
 };
 
 static void name_of(enum vivi_device_kind kind, const char *id, char ret[CH_ID_BYTES])
@@ -48,12 +54,76 @@ static bool kind_of(const char *name, enum vivi_device_kind *ret, const char **r
 
 /* ---- add ---- */
 
+/* Whether the path is a rule's or lies below it. */
+static bool is_below(const char *path, const char *rule)
+{
+    size_t n = strlen(rule);
+
+    while (n > 1 && rule[n - 1] == '/')
+        n--;
+    return strncmp(path, rule, n) == 0 && (path[n] == '/' || path[n] == '\0' || n == 1);
+}
+
+/* The VMM's sandbox was made at its start and cannot be widened. */
+static bool may_open(const struct ch_machine *m, const char *path)
+{
+    const json_t *body = json_object_get(json_array_get(m->requests, 0), "body"), *one;
+    size_t i;
+
+    if (!json_is_true(json_object_get(body, "landlock_enable")))
+        return true;
+    json_array_foreach(json_object_get(body, "landlock_rules"), i, one)
+    {
+        const char *rule = json_string_value(json_object_get(one, "path"));
+
+        if (rule && is_below(path, rule))
+            return true;
+    }
+    json_array_foreach(json_object_get(body, "disks"), i, one)
+    {
+        const char *disk = json_string_value(json_object_get(one, "path"));
+
+        if (disk && strcmp(path, disk) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What keeps a device from being added that the VMM would only find out after a while, or tell in
+ * other words. */
+static int check_device(const struct ch_machine *m, const struct vivi_device *d, viv_error *err)
+{
+    const struct vivi_config *c = d->config;
+    const char *list = vivi_device_kind_list(d->kind), *path = NULL;
+    char field[128];
+
+    if (d->kind == VIVI_DEV_VHOST_USER && !ch_version_since(&m->version, 52, 0))
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "%s.%s: needs Cloud Hypervisor 52 or later", list,
+                         d->id);
+    if (d->kind == VIVI_DEV_DISK)
+        path = c->disks[d->index].path;
+    if (d->kind == VIVI_DEV_PMEM)
+        path = c->pmem[d->index].path;
+    if (d->kind == VIVI_DEV_VDPA)
+        path = c->vdpa[d->index].path;
+    if (!path || may_open(m, path))
+        return 0;
+    (void)snprintf(field, sizeof(field), "%s.%s.path", list, d->id);
+    (void)vivi_fail_field(err, VIV_E_DENIED, field,
+                          "%s: this run of the VM may not open it (sandbox.allow)", path);
+    vivi_hint(err, "add its directory to sandbox.allow, and start the VM again");
+    return -VIV_E_DENIED;
+}
+
 int ch_device_add(void *priv, const struct vivi_device *d, uint64_t op, viv_error *err)
 {
     struct ch_machine *m = priv;
-    json_t *body = ch_device_config(d, &m->version);
-    int r;
+    json_t *body;
+    int r = check_device(m, d, err);
 
+    if (r < 0)
+        return r;
+    body = ch_device_config(d, &m->version);
     if (!body)
         return vivi_fail_oom(err);
     r = ch_http_send(&m->http,

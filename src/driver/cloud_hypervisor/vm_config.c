@@ -10,33 +10,141 @@
  * Consoles: serial is the process's own stdout and stdin (see plan.c); the virtio console is off.
  * The panic device is always there. vsock has a file in the run directory, where only we look.
  */
-#include <stdio.h>
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "driver/cloud_hypervisor/ch.h"
 
-/* Puts value under key; false, and *doc is freed and NULL, without memory. */
-static bool put(json_t **doc, const char *key, json_t *value_consume)
+#define AFFINITY_MAX_CPU 8191
+
+/* Without memory *doc is freed and NULL, and stays so. */
+static void put(json_t **doc, const char *key, json_t *value_consume)
 {
-    if (*doc && value_consume && json_object_set_new(*doc, key, value_consume) == 0)
-        return true;
-    if (!*doc)
+    if (!*doc) {
         json_decref(value_consume);
-    json_decref(*doc);
-    *doc = NULL;
+    } else if (json_object_set_new(*doc, key, value_consume) < 0) {
+        json_decref(*doc);
+        *doc = NULL;
+    }
+}
+
+static void add(json_t **list, json_t *value_consume)
+{
+    if (!*list) {
+        json_decref(value_consume);
+    } else if (json_array_append_new(*list, value_consume) < 0) {
+        json_decref(*list);
+        *list = NULL;
+    }
+}
+
+/* ---- CPUs ---- */
+
+static const char *number(const char *s, uint32_t *ret)
+{
+    char *end;
+    unsigned long n;
+
+    if (!isdigit((unsigned char)*s))
+        return NULL;
+    n = strtoul(s, &end, 10);
+    if (n > AFFINITY_MAX_CPU)
+        return NULL;
+    *ret = (uint32_t)n;
+    return end;
+}
+
+bool ch_parse_affinity(const char *text, uint32_t *ret_vcpu, json_t **ret_cpus)
+{
+    const char *s = number(text, ret_vcpu);
+    json_t *cpus = json_array();
+    uint32_t first, last;
+
+    if (s && *s++ != '=')
+        s = NULL;
+    while (s) {
+        s = number(s, &first);
+        last = first;
+        if (s && *s == '-')
+            s = number(s + 1, &last);
+        if (!s || last < first || (*s != ',' && *s != '\0'))
+            break;
+        for (uint32_t i = first; i <= last; i++)
+            add(&cpus, json_integer(i));
+        if (*s++ == '\0') {
+            if (ret_cpus)
+                *ret_cpus = cpus;
+            else
+                json_decref(cpus);
+            return true;
+        }
+    }
+    json_decref(cpus);
     return false;
+}
+
+static json_t *affinity(const struct vivi_strings *given)
+{
+    json_t *list = json_array(), *cpus;
+    uint32_t vcpu;
+
+    for (size_t i = 0; i < given->n; i++)
+        if (ch_parse_affinity(given->items[i], &vcpu, &cpus))
+            add(&list, json_pack("{s:I, s:o}", "vcpu", (json_int_t)vcpu, "host_cpus", cpus));
+    return list;
+}
+
+static json_int_t or_one(uint32_t n)
+{
+    return n > 0 ? n : 1;
+}
+
+bool ch_has_topology(const struct vivi_config *c)
+{
+    return c->topology.threads || c->topology.cores || c->topology.dies || c->topology.packages;
 }
 
 static json_t *cpus(const struct vivi_config *c)
 {
-    return json_pack("{s:I, s:I}", "boot_vcpus", (json_int_t)c->cpus, "max_vcpus",
-                     (json_int_t)c->cpus);
+    json_t *doc = json_pack("{s:I, s:I}", "boot_vcpus", (json_int_t)c->cpus, "max_vcpus",
+                            (json_int_t)c->cpus);
+
+    if (ch_has_topology(c))
+        put(&doc, "topology",
+            json_pack("{s:I, s:I, s:I, s:I}", "threads_per_core", or_one(c->topology.threads),
+                      "cores_per_die", or_one(c->topology.cores), "dies_per_package",
+                      or_one(c->topology.dies), "packages", or_one(c->topology.packages)));
+    if (c->affinity.n > 0)
+        put(&doc, "affinity", affinity(&c->affinity));
+    return doc;
+}
+
+/* ---- memory ---- */
+
+bool ch_needs_shared_memory(const struct vivi_config *c)
+{
+    bool vhost = c->n_shares > 0 || c->n_user_devices > 0 || c->n_vhost_user > 0;
+
+    for (size_t i = 0; i < c->n_nets; i++)
+        vhost = vhost || c->nets[i].type == VIVI_NET_VHOST_USER;
+    return vhost;
 }
 
 static json_t *memory(const struct vivi_config *c)
 {
-    return json_pack("{s:I}", "size", (json_int_t)c->memory_bytes);
+    json_t *doc = json_pack("{s:I}", "size", (json_int_t)c->memory_bytes);
+
+    if (c->shared == VIVI_SWITCH_ON || (c->shared == VIVI_SWITCH_AUTO && ch_needs_shared_memory(c)))
+        put(&doc, "shared", json_true());
+    if (c->hugepage_bytes > 0) {
+        put(&doc, "hugepages", json_true());
+        put(&doc, "hugepage_size", json_integer((json_int_t)c->hugepage_bytes));
+    }
+    return doc;
 }
+
+/* ---- boot ---- */
 
 static json_t *command_line(const struct vivi_plan_input *in)
 {
@@ -50,79 +158,84 @@ static json_t *command_line(const struct vivi_plan_input *in)
 
 static json_t *payload(const struct vivi_plan_input *in)
 {
+    const struct vivi_config *c = in->config;
     json_t *doc = json_object();
 
-    if (put(&doc, "kernel", json_string(in->config->kernel)) && in->config->initramfs)
-        (void)put(&doc, "initramfs", json_string(in->config->initramfs));
-    (void)put(&doc, "cmdline", command_line(in));
-    return doc;
-}
-
-static json_t *disk_config(const struct vivi_disk *d, const struct ch_version *v)
-{
-    json_t *doc = json_pack("{s:o, s:s, s:b, s:s}", "id", json_sprintf(CH_ID_DISK "%s", d->id),
-                            "path", d->path, "readonly", (int)d->readonly, "serial", d->id);
-
-    if (doc && ch_version_since(v, 51, 0))
-        (void)put(&doc, "image_type", json_string("Raw"));
-    return doc;
-}
-
-static json_t *net_config(const struct vivi_net *n, const char *uuid)
-{
-    char mac[18];
-
-    (void)snprintf(mac, sizeof(mac), "%s", n->mac);
-    if (!*mac) {
-        uint8_t derived[6];
-
-        vivi_mac_derive(uuid, n->id, derived);
-        vivi_format_mac(derived, mac);
+    if (c->firmware) {
+        put(&doc, "firmware", json_string(c->firmware));
+        return doc;
     }
-    return json_pack("{s:o, s:s, s:s}", "id", json_sprintf(CH_ID_NET "%s", n->id), "tap", n->tap,
-                     "mac", mac);
+    put(&doc, "kernel", json_string(c->kernel));
+    if (c->initramfs)
+        put(&doc, "initramfs", json_string(c->initramfs));
+    put(&doc, "cmdline", command_line(in));
+    return doc;
 }
 
-/* Appends; false, and *list is freed and NULL, without memory. */
-static bool add(json_t **list, json_t *value_consume)
-{
-    if (*list && value_consume && json_array_append_new(*list, value_consume) == 0)
-        return true;
-    if (!*list)
-        json_decref(value_consume);
-    json_decref(*list);
-    *list = NULL;
-    return false;
-}
+/* ---- devices ---- */
 
-static json_t *disks(const struct vivi_config *c, const struct ch_version *v)
+/* The list of one kind, or no key at all. */
+static void put_devices(json_t **doc, const char *key, const struct vivi_plan_input *in,
+                        enum vivi_device_kind kind, size_t n)
 {
+    struct ch_version v = {.major = CH_MIN_MAJOR};
     json_t *list = json_array();
 
-    for (size_t i = 0; i < c->n_disks; i++)
-        if (!add(&list, disk_config(&c->disks[i], v)))
-            break;
-    return list;
+    (void)ch_version_parse(in->facts->probe.version, &v);
+    for (size_t i = 0; i < n; i++)
+        add(&list, ch_device_config(
+                       &(struct vivi_device){
+                           .kind = kind, .config = in->config, .index = i, .uuid = in->uuid},
+                       &v));
+    if (list && n == 0)
+        json_decref(list);
+    else
+        put(doc, key, list);
 }
 
-static json_t *nets(const struct vivi_config *c, const char *uuid)
+static void put_all_devices(json_t **doc, const struct vivi_plan_input *in)
 {
-    json_t *list = json_array();
+    const struct vivi_config *c = in->config;
 
-    for (size_t i = 0; i < c->n_nets; i++)
-        if (!add(&list, net_config(&c->nets[i], uuid)))
-            break;
-    return list;
+    put_devices(doc, "disks", in, VIVI_DEV_DISK, c->n_disks);
+    put_devices(doc, "net", in, VIVI_DEV_NET, c->n_nets);
+    put_devices(doc, "generic_vhost_user", in, VIVI_DEV_VHOST_USER, c->n_vhost_user);
+    put_devices(doc, "fs", in, VIVI_DEV_SHARE, c->n_shares);
+    put_devices(doc, "pmem", in, VIVI_DEV_PMEM, c->n_pmem);
+    put_devices(doc, "devices", in, VIVI_DEV_VFIO, c->n_devices);
+    put_devices(doc, "user_devices", in, VIVI_DEV_USER, c->n_user_devices);
+    put_devices(doc, "vdpa", in, VIVI_DEV_VDPA, c->n_vdpa);
+}
+
+bool ch_has_vsock(const struct vivi_config *c)
+{
+    return c->agent != VIVI_AGENT_OFF || c->vsock_cid > 0;
 }
 
 static json_t *vsock(const struct vivi_plan_input *in)
 {
-    return json_pack("{s:s, s:i, s:o}", "id", "vsock", "cid", CH_GUEST_CID, "socket",
+    uint32_t cid = in->config->vsock_cid;
+
+    return json_pack("{s:s, s:I, s:o}", "id", "vsock", "cid",
+                     (json_int_t)(cid > 0 ? cid : CH_GUEST_CID), "socket",
                      json_sprintf("%s/" CH_PORT_VSOCK, in->run_dir));
 }
 
+/* ---- sandbox ---- */
+
+bool ch_wants_landlock(const struct vivi_config *c, const struct vivi_probe *p)
+{
+    return c->landlock == VIVI_SWITCH_ON || (c->landlock == VIVI_SWITCH_AUTO && p->sandbox);
+}
+
+static json_t *rule(const char *path, const char *access)
+{
+    return json_pack("{s:s, s:s}", "path", path, "access", access);
+}
+
 /* What the VMM opens besides the paths in its configuration: a named TAP's flags, which it reads
- * below /sys, and snapshots to come: the rules hold until the process ends. */
+ * below /sys, the groups of host devices, and snapshots to come: the rules hold until the process
+ * ends. And what may be attached later. */
 static json_t *landlock_rules(const struct vivi_config *c, const char *vm_dir)
 {
     json_t *list = json_array();
@@ -130,33 +243,38 @@ static json_t *landlock_rules(const struct vivi_config *c, const char *vm_dir)
     (void)add(&list, json_pack("{s:o?, s:s}", "path", json_sprintf("%s/snapshots", vm_dir),
                                "access", "rw"));
     if (c->n_nets > 0)
-        (void)add(&list,
-                  json_pack("{s:s, s:s}", "path", "/sys/devices/virtual/net", "access", "r"));
+        add(&list, rule("/sys/devices/virtual/net", "r"));
+    if (c->n_devices > 0) {
+        add(&list, rule("/dev/vfio", "rw"));
+        add(&list, rule("/sys/devices", "r"));
+    }
+    for (size_t i = 0; i < c->allow.n; i++)
+        add(&list, rule(c->allow.items[i], "rw"));
     return list;
-}
-
-json_t *ch_device_config(const struct vivi_device *d, const struct ch_version *v)
-{
-    if (d->kind == VIVI_DEV_DISK)
-        return disk_config(&d->config->disks[d->index], v);
-    return net_config(&d->config->nets[d->index], d->uuid); /* no other is in device_kinds */
 }
 
 json_t *ch_vm_config(const struct vivi_plan_input *in)
 {
     const struct vivi_config *c = in->config;
-    struct ch_version v = {.major = CH_MIN_MAJOR};
     json_t *doc = json_object();
 
-    (void)ch_version_parse(in->facts->probe.version, &v);
-    if (put(&doc, "cpus", cpus(c)) && put(&doc, "memory", memory(c)) &&
-        put(&doc, "payload", payload(in)) && put(&doc, "disks", disks(c, &v)) &&
-        put(&doc, "net", nets(c, in->uuid)) &&
-        put(&doc, "rng", json_pack("{s:s}", "src", "/dev/urandom")) &&
-        put(&doc, "serial", json_pack("{s:s}", "mode", "Tty")) &&
-        put(&doc, "console", json_pack("{s:s}", "mode", "Off")) && put(&doc, "vsock", vsock(in)) &&
-        put(&doc, "pvpanic", json_true()) && in->facts->probe.sandbox &&
-        put(&doc, "landlock_enable", json_true()))
-        (void)put(&doc, "landlock_rules", landlock_rules(c, in->vm_dir));
+    put(&doc, "cpus", cpus(c));
+    put(&doc, "memory", memory(c));
+    put(&doc, "payload", payload(in));
+    put_all_devices(&doc, in);
+    put(&doc, "rng", json_pack("{s:s}", "src", "/dev/urandom"));
+    put(&doc, "serial", json_pack("{s:s}", "mode", "Tty"));
+    put(&doc, "console", json_pack("{s:s}", "mode", "Off"));
+    if (ch_has_vsock(c))
+        put(&doc, "vsock", vsock(in));
+    put(&doc, "pvpanic", json_true());
+    if (c->tpm_socket)
+        put(&doc, "tpm", json_pack("{s:s}", "socket", c->tpm_socket));
+    if (c->watchdog)
+        put(&doc, "watchdog", json_true());
+    if (ch_wants_landlock(c, &in->facts->probe)) {
+        put(&doc, "landlock_enable", json_true());
+        put(&doc, "landlock_rules", landlock_rules(c, in->vm_dir));
+    }
     return doc;
 }
