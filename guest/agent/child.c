@@ -55,13 +55,16 @@ void child_raise_limits(void)
 
 void child_begin(void)
 {
+    const unsigned long dfl[8] = {0};
     sigset_t none;
 
     (void)setsid();
     /* An agent that is killed leaves nothing running. */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (int s = 1; s < 32; s++)
-        (void)signal(s, SIG_DFL);
+    /* By the system call: the C library refuses the two signals that it keeps for threads, which
+     * may have come ignored. For the kernel zeros are SIG_DFL. */
+    for (int s = 1; s < NSIG; s++)
+        (void)syscall(SYS_rt_sigaction, s, dfl, NULL, (size_t)(NSIG - 1) / 8);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)umask(022);
