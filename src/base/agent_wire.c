@@ -309,7 +309,7 @@ enum vivi_aw_step vivi_aw_next(struct vivi_aw *w, struct vivi_aw_frame *ret)
         return step;
     /* The step that ended a session may have begun the next one: told in that order. */
     w->ended = false;
-    w->owed = step;
+    w->owed = (int)step;
     return VIVI_AW_DOWN;
 }
 
