@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "monitor/agent.h"
 #include "monitor/apply.h"
 #include "monitor/monitor.h"
 
@@ -104,6 +105,16 @@ static bool may_device(const struct vivi_monitor *m, const struct vivi_change *c
     return false;
 }
 
+/* QEMU's emulation uses a CPU after it is gone, and dies of it (7.2: a later unplug of any device
+ * ends in a segmentation fault). */
+static bool may_take_cpus(const struct vivi_monitor *m, json_int_t to, viv_error *err)
+{
+    if (to >= (json_int_t)m->config.cpus || !vivi_emulated(m))
+        return true;
+    (void)vivi_fail(err, VIV_E_UNSUPPORTED, "an emulated CPU cannot be taken away");
+    return false;
+}
+
 static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
                      const struct what *w, viv_error *err)
 {
@@ -115,6 +126,8 @@ static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
     char wanted[24], most[24];
 
     if (vivi_machine_may_resize(&m->machine, w->size, err) < 0)
+        return false;
+    if (w->size == VIVI_RESIZE_CPUS && !may_take_cpus(m, to, err))
         return false;
     if (w->size == VIVI_RESIZE_CPUS && to > cpus) {
         (void)vivi_fail(err, VIV_E_INVALID,
@@ -340,19 +353,18 @@ static bool is_reached(const struct vivi_change_flight *f, const viv_error *err)
            (f->op == VIVI_CHANGE_REMOVE && err->code == VIV_E_NOT_FOUND);
 }
 
-static bool on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
+static bool completed(struct vivi_monitor *m, uint64_t dop, const viv_error *err)
 {
-    const viv_error *err = e->err && e->err->code ? e->err : NULL;
     struct vivi_changes *all = &m->changes;
 
-    if (all->now.dop != 0 && all->now.dop == e->op) {
+    if (all->now.dop != 0 && all->now.dop == dop) {
         finish(m, err && is_reached(&all->now, err) ? NULL : err);
         return true;
     }
     for (size_t i = 0; i < VIVI_CHANGES_LATE; i++) {
         struct vivi_change_flight f = all->late[i];
 
-        if (f.dop == 0 || f.dop != e->op)
+        if (f.dop == 0 || f.dop != dop)
             continue;
         all->late[i] = (struct vivi_change_flight){0};
         if (!err)
@@ -361,6 +373,42 @@ static bool on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
         return true;
     }
     return false;
+}
+
+static void cpus_online(void *ctx, const struct vivi_agent_reply *reply)
+{
+    struct vivi_monitor *m = ctx;
+
+    if (reply->err && reply->err->code)
+        vivi_log(VIVI_LOG_WARN, "cpus: the agent could not take them: %s", reply->err->message);
+    (void)completed(m, m->changes.onlining, NULL);
+}
+
+/* Linux takes a CPU that came later only when it is told to: without an agent that is left to the
+ * guest. True: the change is done when the agent has answered. */
+static bool brings_cpus_online(struct vivi_monitor *m, uint64_t dop)
+{
+    static const char request[] = "online-cpus";
+    const struct vivi_agent_ask ask = {.request = request,
+                                       .len = sizeof(request),
+                                       .timeout_ms = VIVI_ONLINE_MS,
+                                       .done = cpus_online,
+                                       .ctx = m};
+
+    if (m->changes.now.dop != dop || strcmp(m->changes.now.path, "cpus.count") != 0 ||
+        !vivi_agent_up(m) || vivi_agent_request(m, &ask, NULL, NULL) < 0)
+        return false;
+    m->changes.onlining = dop;
+    return true;
+}
+
+static bool on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
+{
+    const viv_error *err = e->err && e->err->code ? e->err : NULL;
+
+    if (!err && e->op != 0 && brings_cpus_online(m, e->op))
+        return true;
+    return completed(m, e->op, err);
 }
 
 static void on_progress(struct vivi_monitor *m, const struct vivi_driver_event *e)

@@ -9,6 +9,7 @@
 
 #define VIVI_ADD_DEADLINE_MS    30000
 #define VIVI_CHANGE_DEADLINE_MS 60000 /* removals and sizes: the guest has to do its part */
+#define VIVI_ONLINE_MS          10000 /* for the guest to take new CPUs into use */
 #define VIVI_CHANGES_LATE       4
 
 struct vivi_monitor;
@@ -31,6 +32,7 @@ struct vivi_changes {
     struct vivi_change_flight now;
     struct vivi_change_flight late[VIVI_CHANGES_LATE]; /* the guest may still do its part */
     unsigned next_late;
+    uint64_t onlining;         /* the operation whose new CPUs the agent takes into use */
     struct vivi_config config; /* with the change made; borrowed by the driver's call */
     struct vivi_timer *deadline;
     int64_t timeout_ms;

@@ -1,0 +1,68 @@
+"""What changes while a real guest runs, seen by the guest itself through its agent."""
+
+import os
+
+import pytest
+import vivtest
+
+DEADLINE = vivtest.BOOT_DEADLINE
+
+
+def run(vm, command):
+    return vm("exec", "--", "sh", "-c", command, deadline=DEADLINE).out.strip()
+
+
+def change(vm, *what, code=0):
+    return vm("set", *what, code=code, deadline=DEADLINE)
+
+
+def memory_kib(vm):
+    return int(run(vm, "grep MemTotal /proc/meminfo").split()[1])
+
+
+@pytest.fixture
+def image(root):
+    path = os.path.join(os.path.dirname(root.home), "hot.img")
+    with open(path, "wb") as f:
+        f.truncate(8 << 20)
+    return path
+
+
+@pytest.fixture
+def vm(root, guest):
+    return root.qemu("web", guest, cpus={"count": 1, "max": 4}, memory={"size": "256MiB", "max": "1GiB"}).boot()
+
+
+def test_a_disk_comes_grows_and_goes(vm, image):
+    assert "disks.data: added" in change(vm, f"disks.+data.path={image}").out
+    vm.until("the guest sees the disk", lambda: "vda" in run(vm, "cat /proc/partitions"), deadline=DEADLINE)
+    assert run(vm, "cat /sys/block/vda/serial; echo; cat /sys/block/vda/size").split() == ["data", "16384"]
+    assert change(vm, "disks.data.size=16MiB").code == 0
+    assert run(vm, "cat /sys/block/vda/size") == "32768" and os.path.getsize(image) == 16 << 20
+    assert vm.info()["pending"] is None
+    assert "disks.data: removed" in change(vm, "disks.data-").out
+    assert "vda" not in run(vm, "cat /proc/partitions")
+    assert vm.info()["config"]["disks"] == [] and vm.info()["state"] == "running"
+
+
+def test_cpus_come_but_an_emulated_one_stays(vm):
+    change(vm, "cpus=3")
+    assert run(vm, "nproc") == "3"
+    r = change(vm, "cpus=2")  # QEMU would not survive it
+    if vm.info()["accel"] == "tcg":
+        assert "(next start: an emulated CPU cannot be taken away)" in r.out
+        assert run(vm, "nproc") == "3"
+        assert [p["path"] for p in vm.info()["pending"]] == ["cpus.count"]
+    change(vm, "nets.+n1.type=nat")  # and goes on living
+    vm.until("the guest sees the NIC", lambda: "eth1" in run(vm, "ls /sys/class/net"), deadline=DEADLINE)
+    change(vm, "nets.n1-")
+    assert "eth1" not in run(vm, "ls /sys/class/net") and vm.info()["state"] == "running"
+
+
+def test_memory_comes_and_goes_up_to_its_most(vm):
+    before = memory_kib(vm)
+    change(vm, "memory=768MiB")
+    assert memory_kib(vm) - before > 400 << 10
+    r = change(vm, "memory=2GiB", code=2)
+    assert "memory.max" in r.err
+    assert memory_kib(vm) - before < 600 << 10 and vm.info()["state"] == "running"
