@@ -68,6 +68,14 @@ class Agent:
         return self.proc.wait(wire.DEADLINE_S)
 
 
+@pytest.fixture(autouse=True)
+def no_socket_left(tmp_path):
+    """pytest keeps the directories of a run."""
+    yield
+    for left in tmp_path.rglob("*.sock"):
+        left.unlink()
+
+
 @pytest.fixture
 def agent(tmp_path):
     a = Agent(tmp_path)

@@ -265,6 +265,7 @@ def check_run(vm, running):
 
 
 @needs_strace
+@pytest.mark.stress
 def test_the_monitor_dies_at_every_step_of_a_set_and_the_client_gets_its_answer(armed):  # noqa: F811
     vm = armed.fake("web", "ready after=1ms")
     vm("start", "--wait")

@@ -49,7 +49,7 @@ def candidates(root, *words):
     (["run", "--set", "restart.p"], ["restart.policy="]),
     (["run", "--set", "restart.policy="], ["restart.policy=never", "restart.policy=on-failure",
                                            "restart.policy=always"]),
-    (["run", "--set", "nets.n0.m"], ["nets.n0.mac="]),
+    (["run", "--set", "nets.n0.m"], ["nets.n0.mtu=", "nets.n0.mac="]),
     (["run", "--set=disks.data.read"], ["--set=disks.data.readonly="]),
     (["set", "web"], ["webserver"]),
     (["set", "webserver", "restart.p"], ["restart.policy="]),

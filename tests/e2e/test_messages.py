@@ -247,6 +247,7 @@ def test_usage_errors(root, argv, text):
         assert r.err == text
 
 
+@pytest.mark.stress
 def test_a_command_for_the_guest_needs_an_agent(root):
     says(root("run", "demo", "--", "uname", "-a", code=None), 5,
          "viv: run: needs an agent in the guest; not in this version\n")

@@ -1010,6 +1010,7 @@ def test_lost_events_and_noise(double):
     assert b'"booted"' not in c.raw_events
 
 
+@pytest.mark.stress
 def test_the_journal_says_what_the_version_does_not_know(tmp_path):
     f = Factory(tmp_path, "51")
     journal = str(tmp_path / "journal")
