@@ -113,6 +113,7 @@ def test_the_guest_sees_the_macs_of_its_configuration(web, shell):
     assert macs(shell) == planned
 
 
+@pytest.mark.stress
 def test_disks_and_macs_are_the_same_after_stop_and_start(web, shell, disks):
     before = macs(shell)
     r = web("stop", "-o", "json", deadline=90).json()
