@@ -14,7 +14,7 @@ DEADLINE = vivtest.BOOT_DEADLINE
 
 @pytest.fixture
 def vm(root, guest):
-    return root.qemu("web", guest).boot()
+    return root.qemu("web", guest, agent={"enabled": "on"}).boot()
 
 
 def run(vm, *argv, **kw):

@@ -30,7 +30,8 @@ def image(root):
 
 @pytest.fixture
 def vm(root, guest):
-    return root.qemu("web", guest, cpus={"count": 1, "max": 4}, memory={"size": "256MiB", "max": "1GiB"}).boot()
+    return root.qemu("web", guest, cpus={"count": 1, "max": 4}, memory={"size": "256MiB", "max": "1GiB"},
+                     agent={"enabled": "on"}).boot()
 
 
 def test_a_disk_comes_grows_and_goes(vm, image):

@@ -1,6 +1,5 @@
 """How a real guest under QEMU ends, reboots, and what its serial log holds of all of its boots."""
 
-import pytest
 import os
 import re
 import time
@@ -36,7 +35,6 @@ def new_boot(console, asked):
     return guest_boot_id(console)
 
 
-@pytest.mark.stress
 def test_every_way_to_reboot(root, guest):
     """Graceful: a new VMM of the same record. --hard and by the guest itself: the same VMM."""
     vm = root.qemu("web", guest).boot()
@@ -123,7 +121,6 @@ def test_a_kernel_panic_is_a_failure_and_the_policy_starts_it_again(root, guest)
     assert vm.info()["next_start_at"] is None
 
 
-@pytest.mark.stress
 def test_a_guest_that_ignores_its_button_is_stopped_all_the_same(root, guest):
     vm = root.qemu("web", guest, "vivguest.nobutton").boot()
     vmm = vm.info()["vmm"]

@@ -195,7 +195,6 @@ def test_a_port_in_use_on_the_host_is_named(root, guest, ports, web):
     assert vm.info()["state"] == "failed"
 
 
-@pytest.mark.stress
 def test_an_ordinary_user_has_the_same_network(user_root, guest):
     if user_root.prefix and subprocess.run([*user_root.prefix, "test", "-r", guest / "vmlinuz", "-a", "-x", user_root.viv],
                                            check=False).returncode:

@@ -143,9 +143,8 @@ def test_no_serial_byte_of_a_real_guest_is_lost(root, guest, victims):
     assert finish(root, vm, wait, console=False) == [(1, 1)]
 
 
-@pytest.mark.stress
 def test_the_console_of_a_real_guest_works_after_the_monitor_died(root, guest):
-    root("create", "-f", root.config("tcg", driver="qemu", accel="tcg", memory="160MiB", boot={
+    root("create", "-f", root.config("tcg", driver="qemu", accel="tcg", memory="160MiB", agent={"enabled": "off"}, boot={
         "kernel": str(guest / "vmlinuz"), "initramfs": str(guest / "initramfs"), "cmdline": "console=ttyS0"}))
     vm = VM(root, "tcg")
     vm("start", "--wait", deadline=120)

@@ -1010,14 +1010,16 @@ def test_lost_events_and_noise(double):
     assert b'"booted"' not in c.raw_events
 
 
-@pytest.mark.stress
-def test_the_journal_says_what_the_version_does_not_know(tmp_path):
-    f = Factory(tmp_path, "51")
-    journal = str(tmp_path / "journal")
-    c = f({"journal": journal})
-    c.put("vm.create", f.config(disks=[{"path": "/x", "lock_granularity": "Full"}], nets=[]), 204)
+@pytest.fixture
+def older(tmp_path):
+    yield from factory(tmp_path, "51")
+
+
+def test_the_journal_says_what_the_version_does_not_know(older):
+    journal = os.path.join(older.work, "journal")
+    c = older({"journal": journal})
+    c.put("vm.create", older.config(disks=[{"path": "/x", "lock_granularity": "Full"}], nets=[]), 204)
     c.put("vm.delete", status=204)
-    f.close()
     with open(journal, encoding="utf-8") as lines:
         first, second = (json.loads(line) for line in lines)
     assert first["complaints"] == ["nets: unknown", "disks.0.lock_granularity: needs 52"]
