@@ -72,8 +72,9 @@ def boot(images, work, results):
     with open(script, "w", encoding="utf-8") as f:
         f.write("#!/bin/sh\nexport HOME=/root LC_ALL=C.UTF-8 VIV_LAB=1 VIV_TEST_DEADLINE=90 PYTHONDONTWRITEBYTECODE=1\n"
                 f"export VIV_PREFIX='{prefix()}' VIV_IMAGES='{images}' VIV_LAB_VERDICTS=/results/verdicts\n{passed_on}"
+                f"export PYTHONPATH='{HERE}/inside'\n"
                 "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
-                f"cd '{TOP}' && exec /usr/bin/python3 -m pytest -q -p no:cacheprovider --confcutdir='{TOP}/tests' "
+                f"cd '{TOP}' && exec /usr/bin/python3 -m pytest -q -p no:cacheprovider -p verdicts --confcutdir='{TOP}/tests' "
                 f"{only} '{HERE}/inside' '{TOP}/tests/stub' >/results/log 2>&1\n")
     os.chmod(script, 0o755)
     argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt", "-smp", "2", "-m", "4096",

@@ -1,4 +1,8 @@
-"""Inside the lab: which tests run here, and a verdict for each as soon as it is known, whatever happens to the rest."""
+"""
+Inside the lab: which tests run here, and a verdict for each as soon as it is known, whatever happens to the rest.
+
+A plugin, since a conftest.py is told only of the tests beside and below it, and those of the double are elsewhere.
+"""
 
 import json
 import os
