@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/text.h"
+
 #define LABELS "labels."
 
 #define KEYS_MAX 6
@@ -90,22 +92,6 @@ static int add_term(struct vivi_filter *f, enum vivi_filter_of of, char *term, v
     return 0;
 }
 
-/* Cuts the next term off *rest in place; ",," stands for a comma. NULL: no more. */
-static char *next_term(char **rest)
-{
-    char *start = *rest, *out = start, *p = start;
-
-    if (!start)
-        return NULL;
-    while (*p != '\0' && (*p != ',' || p[1] == ',')) {
-        p += *p == ',';
-        *out++ = *p++;
-    }
-    *rest = *p == ',' ? p + 1 : NULL;
-    *out = '\0';
-    return start;
-}
-
 int vivi_filter_parse(const char *text, enum vivi_filter_of of, struct vivi_filter *ret,
                       viv_error *err)
 {
@@ -118,7 +104,7 @@ int vivi_filter_parse(const char *text, enum vivi_filter_of of, struct vivi_filt
         copy = strdup(text);
         if (!f.terms || !copy)
             return vivi_fail_oom(err);
-        for (rest = copy; (term = next_term(&rest));) {
+        for (rest = copy; (term = vivi_cut_word(&rest));) {
             int r = term[0] ? add_term(&f, of, term, err) : 0;
 
             if (r < 0)

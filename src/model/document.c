@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "model/text.h"
 
 #define STEPS_MAX 8
 
@@ -205,22 +206,6 @@ static int set_scalar(struct change *c, const struct vivi_field *f, const char *
 
 /* ---- one more element, as a flag gives it: "d.img,ro,id=data" ---- */
 
-/* Cuts the next word off *rest in place; ",," stands for a comma. NULL: no more. */
-static char *next_word(char **rest)
-{
-    char *start = *rest, *out = start, *p = start;
-
-    if (!start)
-        return NULL;
-    while (*p != '\0' && (*p != ',' || p[1] == ',')) {
-        p += *p == ',';
-        *out++ = *p++;
-    }
-    *rest = *p == ',' ? p + 1 : NULL;
-    *out = '\0';
-    return start;
-}
-
 /* "readonly=true", or "ro" for a bool: which field, and its text. */
 static int word_field(const struct change *c, char *word, const struct vivi_field **ret_f,
                       const char **ret_text, viv_error *err)
@@ -280,7 +265,7 @@ static int set_element(struct change *c, viv_error *err)
     assert(f); /* every list of devices has one */
     if (!copy || !element)
         return vivi_fail_oom(err);
-    for (bool first = true; (word = next_word(&rest)); first = false) {
+    for (bool first = true; (word = vivi_cut_word(&rest)); first = false) {
         const struct vivi_field *to = f;
         const char *text = word;
 

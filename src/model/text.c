@@ -1,4 +1,4 @@
-/* UTF-8. */
+/* UTF-8, and words between commas. */
 #include "model/text.h"
 
 #include <stdint.h>
@@ -49,4 +49,19 @@ bool vivi_utf8_valid(const char *text, size_t len, size_t *ret_bad)
         i += n;
     }
     return true;
+}
+
+char *vivi_cut_word(char **rest)
+{
+    char *start = *rest, *out = start, *p = start;
+
+    if (!start)
+        return NULL;
+    while (*p != '\0' && (*p != ',' || p[1] == ',')) {
+        p += *p == ',';
+        *out++ = *p++;
+    }
+    *rest = *p == ',' ? p + 1 : NULL;
+    *out = '\0';
+    return start;
 }

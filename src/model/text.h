@@ -10,6 +10,9 @@
  * byte that is not. */
 bool vivi_utf8_valid(const char *text, size_t len, size_t *ret_bad);
 
+/* Cuts the next word off *rest, in place, up to a comma; ",," stands for a comma. NULL: no more. */
+char *vivi_cut_word(char **rest);
+
 enum vivi_node_kind { VIVI_NODE_NULL, VIVI_NODE_SCALAR, VIVI_NODE_MAP, VIVI_NODE_LIST };
 
 /* A value with the line it stands in. Owned by its tree; an alias is the same node again. */
