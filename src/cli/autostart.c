@@ -122,19 +122,6 @@ static int show(struct vivi_cli *c, const char *name, const viv_rec *info)
     return 0;
 }
 
-static int show_one(struct vivi_cli *c, const char *target)
-{
-    cleanup_vm viv_vm *vm = NULL;
-    cleanup_rec viv_rec *info = NULL;
-    viv_error err = VIV_ERROR_INIT;
-
-    if (viv_lookup(c->v, target, &vm, &err) < 0)
-        return vivi_cli_fail(c, target, &err);
-    if (viv_vm_info(vm, &info, &err) < 0)
-        return vivi_cli_fail(c, viv_vm_name(vm), &err);
-    return show(c, viv_vm_name(vm), info);
-}
-
 /* Without a word all of them, as ps does. */
 static int status(struct vivi_cli *c)
 {
@@ -156,9 +143,9 @@ static int status(struct vivi_cli *c)
         return code;
     vivi_cli_records(c, all || sel.several);
     for (size_t i = 0; i < viv_list_len(list); i++)
-        (void)vivi_cli_code(c, show_one(c, viv_rec_str(viv_list_at(list, i), "name")));
+        (void)vivi_cli_code(c, vivi_look_at(c, viv_rec_str(viv_list_at(list, i), "name"), show));
     for (size_t i = 0; i < sel.n; i++)
-        (void)vivi_cli_code(c, show_one(c, sel.names[i]));
+        (void)vivi_cli_code(c, vivi_look_at(c, sel.names[i], show));
     (void)vivi_cli_records_end(c);
     return c->code;
 }

@@ -6,7 +6,7 @@
 
 #define GUEST_MS 2000
 
-static int look_at(struct vivi_cli *c, const char *target, vivi_look_one *one)
+int vivi_look_at(struct vivi_cli *c, const char *target, vivi_look_one *one)
 {
     cleanup_vm viv_vm *vm = NULL;
     cleanup_rec viv_rec *info = NULL;
@@ -46,7 +46,7 @@ int vivi_look(struct vivi_cli *c, vivi_look_one *one)
         return code;
     vivi_cli_records(c, sel.several);
     for (size_t i = 0; i < sel.n; i++)
-        (void)vivi_cli_code(c, look_at(c, sel.names[i], one));
+        (void)vivi_cli_code(c, vivi_look_at(c, sel.names[i], one));
     (void)vivi_cli_records_end(c);
     return c->code;
 }

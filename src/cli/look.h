@@ -10,5 +10,7 @@ typedef int vivi_look_one(struct vivi_cli *c, const char *name, const viv_rec *i
  * there to ask. Starts nothing. */
 json_t *vivi_look_guest(struct vivi_cli *c, const char *name, const viv_rec *info);
 
+/* Of one VM, by name or uuid. */
+int vivi_look_at(struct vivi_cli *c, const char *target, vivi_look_one *one);
 /* Over the selected VMs: one result each, exit = first failing code. */
 int vivi_look(struct vivi_cli *c, vivi_look_one *one);
