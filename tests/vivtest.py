@@ -122,6 +122,22 @@ def read_until(stream, text, deadline=DEADLINE):
     return seen
 
 
+LINE = re.compile(rb"(?:^|\r)line (\d+)\r?$")  # behind what the console echoed
+
+
+def numbered(log):
+    """The numbers of the complete 'line N' lines, cut into boots (a boot starts again at 1)."""
+    boots = []
+    for line in log.split(b"\n")[:-1]:
+        m = LINE.search(line)
+        if m:
+            n = int(m.group(1))
+            if n == 1:
+                boots.append([])
+            boots[-1].append(n)
+    return boots
+
+
 class Result:
     def __init__(self, argv, code, out, err):
         self.argv, self.code, self.out, self.err = argv, code, out, err

@@ -6,28 +6,13 @@ The guest prints numbered lines; the serial log must hold each exactly once, in 
 import json
 import os
 import random
-import re
 import select
 import signal
 
 import pytest
-from vivtest import VM, alive, kill, until, wait_gone
+from vivtest import VM, alive, kill, numbered, until, wait_gone
 
 SEED = int(os.environ.get("VIV_TEST_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
-LINE = re.compile(rb"(?:^|\r)line (\d+)\r?$")  # behind what the console echoed
-
-
-def numbered(log):
-    """The numbers of the complete 'line N' lines, cut into boots (a boot starts again at 1)."""
-    boots = []
-    for line in log.split(b"\n")[:-1]:
-        m = LINE.search(line)
-        if m:
-            n = int(m.group(1))
-            if n == 1:
-                boots.append([])
-            boots[-1].append(n)
-    return boots
 
 
 def assert_whole(log):

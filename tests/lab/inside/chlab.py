@@ -1,7 +1,6 @@
 """What the tests of a real Cloud Hypervisor share: a VM of the demo guest, and patience with emulated SVM."""
 
 import os
-import re
 import shutil
 
 import pytest
@@ -10,7 +9,6 @@ import vivtest
 REQUIRED = os.environ.get("VIV_TEST_REQUIRE", "").split(",")
 READY = 150    # seconds that a nested boot may take on a busy host
 STEP = 90      # what one verb may take there
-LINE = re.compile(rb"(?:^|\r)line (\d+)\r?$")  # of vivguest.count, behind what the console echoed
 
 
 def need(present, what):
@@ -66,17 +64,3 @@ def shell(vm):
     c = vm.console()
     c.line("")
     return c
-
-
-def numbered(log):
-    """The numbers of the complete 'line N' lines, cut into boots (a boot starts again at 1)."""
-    boots = []
-    for line in log.split(b"\n")[:-1]:
-        m = LINE.search(line)
-        if m:
-            n = int(m.group(1))
-            if n == 1:
-                boots.append([])
-            boots[-1].append(n)
-    return boots
-

@@ -114,7 +114,7 @@ def test_kill_9_storm(web, victims):
     with chlab.shell(web) as c:
         c.send("\x03")
         c.run("true", deadline=chlab.STEP)
-    numbers = chlab.numbered(web.serial()[start:])[0]
+    numbers = vivtest.numbered(web.serial()[start:])[0]
     assert len(numbers) > 100 and numbers == list(range(1, len(numbers) + 1)), "a gap or a duplicate in serial.log"
 
 
