@@ -365,7 +365,7 @@ static void begin_demo(struct guest *g)
         guest_disk_test(c, g->options.disk_test);
     if (g->buttons_n == 0)
         guest_log(c, "no power button");
-    guest_write_text("/sys/devices/system/memory/auto_online_blocks", "online");
+    guest_write_text("/sys/devices/system/memory/auto_online_blocks", "online_movable");
     find_address(g);
 }
 
