@@ -105,16 +105,6 @@ static bool may_device(const struct vivi_monitor *m, const struct vivi_change *c
     return false;
 }
 
-/* QEMU's emulation uses a CPU after it is gone, and dies of it (7.2: a later unplug of any device
- * ends in a segmentation fault). */
-static bool may_take_cpus(const struct vivi_monitor *m, json_int_t to, viv_error *err)
-{
-    if (to >= (json_int_t)m->config.cpus || !vivi_emulated(m))
-        return true;
-    (void)vivi_fail(err, VIV_E_UNSUPPORTED, "an emulated CPU cannot be taken away");
-    return false;
-}
-
 static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
                      const struct what *w, viv_error *err)
 {
@@ -126,8 +116,6 @@ static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
     char wanted[24], most[24];
 
     if (vivi_machine_may_resize(&m->machine, w->size, err) < 0)
-        return false;
-    if (w->size == VIVI_RESIZE_CPUS && !may_take_cpus(m, to, err))
         return false;
     if (w->size == VIVI_RESIZE_CPUS && to > cpus) {
         (void)vivi_fail(err, VIV_E_INVALID,

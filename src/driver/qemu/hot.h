@@ -19,6 +19,7 @@ enum qemu_hot_tag {
     H_GONE,
     H_CLEAN,
     H_LAST_OF_DEVICES = H_CLEAN,
+    H_CPU_ACCEL,
     H_CPU_LIST,
     H_CPU_ACT,
     H_MEMORY_SUM,
@@ -53,6 +54,8 @@ struct qemu_hot {
     uint64_t run;
     struct vivi_hot_waits waits; /* "disk-3", "nic-0", "cpus", "memory", "balloon", "disk" */
     struct qemu_hot_add add;
+    bool emulated;         /* known when the CPUs are being changed */
+    uint64_t memory_asked; /* of the device; UINT64_MAX: not yet */
     uint64_t cpus_to, memory_to, balloon_to, disk_to;
     char disk_node[24];
     uint64_t count_op; /* 0 = nobody counts */

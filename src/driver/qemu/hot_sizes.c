@@ -118,6 +118,18 @@ static int remove_cpu(struct qemu_hot *h, const json_t *cpu, viv_error *err)
                          H_CPU_ACT, 0, err);
 }
 
+/* QEMU's emulation uses a CPU after it is gone and dies of it, at the latest when the next device
+ * is unplugged (7.2); the guest's part may not be heard of, either. */
+static int take_cpu(struct qemu_hot *h, const struct cpus *c, viv_error *err)
+{
+    if (h->emulated)
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "an emulated CPU cannot be taken away");
+    if (!c->last_removable)
+        return vivi_fail(err, VIV_E_INVALID,
+                         "the %" PRIu64 " CPUs that it started with stay while it runs", c->there);
+    return remove_cpu(h, c->last_removable, err);
+}
+
 static void have_cpus(struct qemu_hot *h, const json_t *list)
 {
     viv_error why = VIV_ERROR_INIT;
@@ -138,11 +150,7 @@ static void have_cpus(struct qemu_hot *h, const json_t *list)
     else if (c.there < h->cpus_to)
         r = add_cpu(h, c.first_free, &why); /* the list is longer than what is there */
     else
-        r = c.last_removable
-                ? remove_cpu(h, c.last_removable, &why)
-                : vivi_fail(&why, VIV_E_INVALID,
-                            "the %" PRIu64 " CPUs that it started with stay while it runs",
-                            c.there);
+        r = take_cpu(h, &c, &why);
     if (r < 0)
         fail_all(h, "cpus", &why);
 }
@@ -184,15 +192,17 @@ static void set_memory(struct qemu_hot *h, const json_t *sum)
         (void)vivi_fail(&why, VIV_E_INVALID, "not a multiple of 2MiB above %s", size);
     else if (h->memory_to == base && most <= base)
         qemu_hot_finish(h, "memory", NULL); /* nothing can come, so nothing has */
-    else
-        (void)qemu_hot_send(h, "qom-set",
-                            json_pack("{s:s,s:s,s:I}", "path", MEMORY_PATH, "property",
-                                      "requested-size", "value", (json_int_t)(h->memory_to - base)),
-                            H_MEMORY_SET, 0, &why);
+    else if (qemu_hot_send(h, "qom-set",
+                           json_pack("{s:s,s:s,s:I}", "path", MEMORY_PATH, "property",
+                                     "requested-size", "value", (json_int_t)(h->memory_to - base)),
+                           H_MEMORY_SET, 0, &why) == 0)
+        h->memory_asked = h->memory_to - base;
     if (why.code)
         fail_all(h, "memory", &why);
 }
 
+/* An answer may be of a look from before our request: then the device has what an earlier one asked
+ * for. */
 static void have_memory(struct qemu_hot *h, const json_t *list)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -201,10 +211,12 @@ static void have_memory(struct qemu_hot *h, const json_t *list)
 
         if (!id || strcmp(id, "memory") != 0)
             continue;
-        if (u64_of(data, "size") == u64_of(data, "requested-size"))
+        if (u64_of(data, "requested-size") != h->memory_asked)
+            return;
+        if (u64_of(data, "size") == h->memory_asked)
             qemu_hot_finish(h, "memory", NULL);
         else
-            progress(h, "memory", u64_of(data, "size"), u64_of(data, "requested-size"));
+            progress(h, "memory", u64_of(data, "size"), h->memory_asked);
         return;
     }
 }
@@ -336,10 +348,11 @@ int qemu_hot_resize(struct qemu_hot *h, const struct vivi_resize *what, uint64_t
     switch (what->kind) {
     case VIVI_RESIZE_CPUS:
         h->cpus_to = what->to;
-        r = qemu_hot_send(h, "query-hotpluggable-cpus", NULL, H_CPU_LIST, 0, err);
+        r = qemu_hot_send(h, "query-kvm", NULL, H_CPU_ACCEL, 0, err);
         break;
     case VIVI_RESIZE_MEMORY:
         h->memory_to = what->to;
+        h->memory_asked = UINT64_MAX;
         r = qemu_hot_send(h, "query-memory-size-summary", NULL, H_MEMORY_SUM, 0, err);
         break;
     case VIVI_RESIZE_BALLOON:
@@ -457,10 +470,14 @@ int qemu_hot_counters(struct qemu_hot *h, uint64_t op, viv_error *err)
 
 static void cpus_reply(struct qemu_hot *h, int tag, const json_t *value, const viv_error *err)
 {
-    if (tag == H_CPU_LIST && !err)
+    if (tag == H_CPU_ACCEL && !err) {
+        h->emulated = !json_is_true(json_object_get(value, "enabled"));
+        ask(h, "query-hotpluggable-cpus", NULL, H_CPU_LIST);
+    } else if (tag == H_CPU_LIST && !err) {
         have_cpus(h, value);
-    else if (err && !strstr(err->message, "in the process of unplug"))
+    } else if (err && !strstr(err->message, "in the process of unplug")) {
         fail_all(h, "cpus", err);
+    }
 }
 
 void qemu_hot_sizes_reply(struct qemu_hot *h, int tag, uint64_t op, const json_t *value,
@@ -468,6 +485,7 @@ void qemu_hot_sizes_reply(struct qemu_hot *h, int tag, uint64_t op, const json_t
 {
     (void)op;
     switch (tag) {
+    case H_CPU_ACCEL:
     case H_CPU_LIST:
     case H_CPU_ACT: cpus_reply(h, tag, value, err); return;
     case H_MEMORY_SUM:
