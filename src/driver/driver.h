@@ -328,8 +328,13 @@ struct vivi_driver_effects {
      * Asking for what is there already is success, so an operation that was cut short can be done
      * again. No time limit here; a later call of the same kind takes an unfinished one over: both
      * end together. Errors: INVALID beyond what this run was started with; VMM.
+     *
+     * may_resize: optional, where this run's limits are the driver's own: whether resize would take
+     * it, asked before anything is changed. Errors: INVALID, UNSUPPORTED with what the limit is:
+     * then it waits for the next start.
      */
     unsigned resize_kinds;
+    int (*may_resize)(void *m, const struct vivi_resize *what, viv_error *err);
     int (*resize)(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err);
 
     /*

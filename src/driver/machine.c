@@ -216,11 +216,13 @@ int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind 
                     err);
 }
 
-int vivi_machine_may_resize(const struct vivi_machine *m, enum vivi_resize_kind kind,
+int vivi_machine_may_resize(const struct vivi_machine *m, const struct vivi_resize *what,
                             viv_error *err)
 {
-    return may_kind(m, &resize_rules[kind], m->fx ? m->fx->resize_kinds : 0, VIVI_RESIZE_BIT(kind),
-                    err);
+    int r = may_kind(m, &resize_rules[what->kind], m->fx ? m->fx->resize_kinds : 0,
+                     VIVI_RESIZE_BIT(what->kind), err);
+
+    return r < 0 || !m->fx->may_resize ? r : m->fx->may_resize(m->priv, what, err);
 }
 
 int vivi_machine_start(struct vivi_machine *m, const struct vivi_machine_start *s, uint64_t op,
@@ -303,7 +305,7 @@ int vivi_machine_device_remove(struct vivi_machine *m, enum vivi_device_kind kin
 int vivi_machine_resize(struct vivi_machine *m, const struct vivi_resize *what, uint64_t op,
                         viv_error *err)
 {
-    int r = vivi_machine_may_resize(m, what->kind, err);
+    int r = vivi_machine_may_resize(m, what, err);
 
     return r < 0 ? r : m->fx->resize(m->priv, what, op, err);
 }

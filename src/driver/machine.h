@@ -49,5 +49,6 @@ int vivi_machine_snapshot(struct vivi_machine *m, const char *dir, uint64_t op, 
 int vivi_machine_may(const struct vivi_machine *m, const char *verb, viv_error *err);
 int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind kind,
                             viv_error *err);
-int vivi_machine_may_resize(const struct vivi_machine *m, enum vivi_resize_kind kind,
+/* The size as well, where the driver knows this run's limits. */
+int vivi_machine_may_resize(const struct vivi_machine *m, const struct vivi_resize *what,
                             viv_error *err);

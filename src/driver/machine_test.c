@@ -331,6 +331,7 @@ static void changes_need_a_running_machine(void **state)
 {
     struct vivi_driver_effects fx = hot_effects();
     const struct vivi_device d = {.kind = VIVI_DEV_DISK, .id = "data"};
+    const struct vivi_resize two = {.kind = VIVI_RESIZE_CPUS, .to = 2};
     struct vivi_machine m;
     viv_error err = VIV_ERROR_INIT;
 
@@ -341,8 +342,7 @@ static void changes_need_a_running_machine(void **state)
         assert_int_equal(vivi_machine_device_add(&m, &d, 1, &err) == 0, s == VIV_ST_RUNNING);
         assert_int_equal(vivi_machine_device_remove(&m, VIVI_DEV_DISK, "data", 1, &err) == 0,
                          s == VIV_ST_RUNNING);
-        assert_int_equal(vivi_machine_may_resize(&m, VIVI_RESIZE_CPUS, &err) == 0,
-                         s == VIV_ST_RUNNING);
+        assert_int_equal(vivi_machine_may_resize(&m, &two, &err) == 0, s == VIV_ST_RUNNING);
         assert_int_equal(vivi_machine_counters(&m, 1, &err) == 0,
                          s == VIV_ST_RUNNING || s == VIV_ST_PAUSED);
     }

@@ -173,6 +173,7 @@ enum vivi_restart { VIVI_RESTART_NEVER, VIVI_RESTART_ON_FAILURE, VIVI_RESTART_AL
 enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP, VIVI_NET_VHOST_USER };
 enum vivi_disk_format { VIVI_DISK_RAW, VIVI_DISK_QCOW2, VIVI_DISK_VHD, VIVI_DISK_VHDX };
 enum vivi_disk_cache { VIVI_CACHE_AUTO, VIVI_CACHE_NONE };
+enum vivi_memory_hotplug { VIVI_MEMORY_VIRTIO, VIVI_MEMORY_ACPI };
 enum vivi_switch { VIVI_SWITCH_AUTO, VIVI_SWITCH_ON, VIVI_SWITCH_OFF };
 
 /* What a disk or a NIC may do in a second; 0 = no limit. */
@@ -249,7 +250,8 @@ struct vivi_config {
     } topology;
     struct vivi_strings affinity;            /* "0=2-3" */
     uint64_t memory_bytes, memory_max_bytes; /* max 0 = memory_bytes */
-    uint64_t balloon_bytes;                  /* left to the guest; 0 = all */
+    enum vivi_memory_hotplug memory_hotplug;
+    uint64_t balloon_bytes; /* left to the guest; 0 = all */
     struct vivi_disk *disks;
     size_t n_disks;
     struct vivi_net *nets;

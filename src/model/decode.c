@@ -20,6 +20,7 @@ static const char *const restart_words[] = {"never", "on-failure", "always"};
 static const char *const net_words[] = {"nat", "tap", "vhost-user"};
 static const char *const format_words[] = {"raw", "qcow2", "vhd", "vhdx"};
 static const char *const cache_words[] = {"auto", "none"};
+static const char *const hotplug_words[] = {"virtio-mem", "acpi"};
 static const char *const switch_words[] = {"auto", "on", "off"};
 static const char *const driver_words[] = {"auto", "cloud-hypervisor", "vz", "qemu", "fake"};
 static const char *const accel_words[] = {"auto", "kvm", "tcg", "hvf", "none"};
@@ -48,6 +49,7 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"cpus.affinity", VIVI_DECODE_STRINGS, AT(vivi_config, affinity)},
     {"memory.size", VIVI_DECODE_I64, AT(vivi_config, memory_bytes)},
     {"memory.max", VIVI_DECODE_I64, AT(vivi_config, memory_max_bytes)},
+    {"memory.hotplug", VIVI_DECODE_WORD, AT(vivi_config, memory_hotplug), WORDS(hotplug_words)},
     {"memory.balloon", VIVI_DECODE_I64, AT(vivi_config, balloon_bytes)},
     {"memory.hugepages", VIVI_DECODE_I64, AT(vivi_config, hugepage_bytes)},
     {"memory.shared", VIVI_DECODE_WORD, AT(vivi_config, shared), WORDS(switch_words)},

@@ -105,38 +105,56 @@ static bool may_device(const struct vivi_monitor *m, const struct vivi_change *c
     return false;
 }
 
-static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
-                     const struct what *w, viv_error *err)
+static struct vivi_resize size_of(const struct vivi_monitor *m, const struct vivi_change *c,
+                                  const struct what *w)
 {
-    const struct vivi_config *now = &m->config;
-    json_int_t to = json_integer_value(c->to);
-    json_int_t cpus = now->cpus_max > now->cpus ? now->cpus_max : now->cpus;
+    struct vivi_resize what = {.kind = w->size,
+                               .id = w->size == VIVI_RESIZE_DISK ? w->id : NULL,
+                               .to = (uint64_t)json_integer_value(c->to),
+                               .config = &m->config};
+
+    if (w->size == VIVI_RESIZE_BALLOON && json_is_null(c->to))
+        what.to = m->config.memory_bytes; /* no balloon: all of it */
+    return what;
+}
+
+/* What the run was started with, for drivers that do not know better. */
+static int check_most(const struct vivi_config *now, const struct vivi_resize *what, viv_error *err)
+{
+    uint32_t cpus = now->cpus_max > now->cpus ? now->cpus_max : now->cpus;
     uint64_t memory =
         now->memory_max_bytes > now->memory_bytes ? now->memory_max_bytes : now->memory_bytes;
     char wanted[24], most[24];
 
-    if (vivi_machine_may_resize(&m->machine, w->size, err) < 0)
-        return false;
-    if (w->size == VIVI_RESIZE_CPUS && to > cpus) {
-        (void)vivi_fail(err, VIV_E_INVALID,
-                        "%" JSON_INTEGER_FORMAT
-                        " is more than cpus.max of this run (%" JSON_INTEGER_FORMAT ")",
-                        to, cpus);
-        return false;
-    }
-    vivi_format_size((uint64_t)to, wanted);
+    if (what->kind == VIVI_RESIZE_CPUS && what->to > cpus)
+        return vivi_fail(err, VIV_E_INVALID,
+                         "%" PRIu64 " is more than cpus.max of this run (%" PRIu32 ")", what->to,
+                         cpus);
+    vivi_format_size(what->to, wanted);
     vivi_format_size(memory, most);
-    if (w->size == VIVI_RESIZE_MEMORY && (uint64_t)to > memory) {
-        (void)vivi_fail(err, VIV_E_INVALID, "%s is more than memory.max of this run (%s)", wanted,
-                        most);
+    if (what->kind == VIVI_RESIZE_MEMORY && what->to > memory)
+        return vivi_fail(err, VIV_E_INVALID, "%s is more than memory.max of this run (%s)", wanted,
+                         most);
+    return 0;
+}
+
+static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
+                     const struct what *w, viv_error *err)
+{
+    struct vivi_resize what = size_of(m, c, w);
+    char wanted[24], most[24];
+
+    if (w->size == VIVI_RESIZE_DISK && json_is_null(c->to))
+        return true; /* says how it is already */
+    if (vivi_machine_may_resize(&m->machine, &what, err) < 0)
         return false;
-    }
-    vivi_format_size(now->memory_bytes, most);
-    if (w->size == VIVI_RESIZE_BALLOON && (uint64_t)to > now->memory_bytes) {
+    vivi_format_size(what.to, wanted);
+    vivi_format_size(m->config.memory_bytes, most);
+    if (w->size == VIVI_RESIZE_BALLOON && what.to > m->config.memory_bytes) {
         (void)vivi_fail(err, VIV_E_INVALID, "%s is more than memory.size (%s)", wanted, most);
         return false;
     }
-    return true;
+    return m->machine.fx->may_resize || check_most(&m->config, &what, err) == 0;
 }
 
 /* A place that is written down changes nothing, as long as it is the one that the device has. */
@@ -188,22 +206,45 @@ static void finish(struct vivi_monitor *m, const viv_error *err)
         done(m, err);
 }
 
+/* "384MiB so far, 512MiB asked for": what the driver told last; "" = nothing that can be counted.
+ */
+static void so_far(const struct vivi_change_flight *f, char ret[80])
+{
+    char seen[24], total[24];
+
+    ret[0] = '\0';
+    if (f->total == 0)
+        return;
+    if (strncmp(f->path, "cpus.", 5) == 0) {
+        (void)snprintf(seen, sizeof(seen), "%" PRIu64, f->seen);
+        (void)snprintf(total, sizeof(total), "%" PRIu64, f->total);
+    } else {
+        vivi_format_size(f->seen, seen);
+        vivi_format_size(f->total, total);
+    }
+    (void)snprintf(ret, 80, " (%s so far, %s asked for)", seen, total);
+}
+
 /* What the guest has still to do. */
 static void pending_text(const struct vivi_change_flight *f, const char *seconds, viv_error *err)
 {
-    if (f->op == VIVI_CHANGE_ADD)
+    char sizes[80];
+
+    so_far(f, sizes);
+    if (f->is_device && f->op == VIVI_CHANGE_ADD)
         (void)vivi_fail(err, VIV_E_TIMEOUT, "the VMM has not added it for %s s; it goes on trying",
                         seconds);
-    else if (f->op == VIVI_CHANGE_REMOVE)
+    else if (f->is_device)
         (void)vivi_fail(err, VIV_E_TIMEOUT,
                         "the guest has not let go of it for %s s; it still may, and can be asked "
                         "again",
                         seconds);
     else
-        (void)vivi_fail(err, VIV_E_TIMEOUT,
-                        "the guest has not done its part for %s s; it still may, and can be asked "
-                        "again",
-                        seconds);
+        (void)vivi_fail(
+            err, VIV_E_TIMEOUT,
+            "the guest has not done its part for %s s%s; it still may, and can be asked "
+            "again",
+            seconds, sizes);
     err->flags |= VIV_ERR_RETRY;
 }
 
@@ -284,13 +325,8 @@ static int begin_device(struct vivi_monitor *m, const struct vivi_change *c, con
 static int begin_size(struct vivi_monitor *m, const struct vivi_change *c, const struct what *w,
                       viv_error *err)
 {
-    struct vivi_resize what = {.kind = w->size,
-                               .id = w->size == VIVI_RESIZE_DISK ? w->id : NULL,
-                               .to = (uint64_t)json_integer_value(c->to),
-                               .config = &m->config};
+    struct vivi_resize what = size_of(m, c, w);
 
-    if (w->size == VIVI_RESIZE_BALLOON && json_is_null(c->to))
-        what.to = m->config.memory_bytes; /* no balloon: all of it */
     return vivi_machine_resize(&m->machine, &what, m->changes.now.dop, err);
 }
 
@@ -312,8 +348,11 @@ int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c, const
     r = vivi_config_decode(doc, &all->config, err);
     if (r < 0)
         return r;
-    all->now = (struct vivi_change_flight){
-        .dop = ++m->next_dop, .op = c->op, .to = json_incref(c->to), .done = done};
+    all->now = (struct vivi_change_flight){.dop = ++m->next_dop,
+                                           .op = c->op,
+                                           .is_device = w.kind == KIND_DEVICE,
+                                           .to = json_incref(c->to),
+                                           .done = done};
     memcpy(all->now.path, c->path, sizeof(all->now.path));
     r = w.kind == KIND_DEVICE ? begin_device(m, c, &w, err) : begin_size(m, c, &w, err);
     if (r < 0) {
@@ -325,9 +364,9 @@ int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c, const
         }
         return r;
     }
-    all->timeout_ms = timeout_ms >= 0            ? timeout_ms
-                      : c->op == VIVI_CHANGE_ADD ? VIVI_ADD_DEADLINE_MS
-                                                 : VIVI_CHANGE_DEADLINE_MS;
+    all->timeout_ms = timeout_ms >= 0                                  ? timeout_ms
+                      : all->now.is_device && c->op == VIVI_CHANGE_ADD ? VIVI_ADD_DEADLINE_MS
+                                                                       : VIVI_CHANGE_DEADLINE_MS;
     vivi_arm(m, &all->deadline, &(struct vivi_arm){"change", (uint64_t)all->timeout_ms, late});
     return 0;
 }
@@ -401,10 +440,13 @@ static bool on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
 
 static void on_progress(struct vivi_monitor *m, const struct vivi_driver_event *e)
 {
-    if (m->changes.now.dop != 0 && m->changes.now.dop == e->op)
-        vivi_waits_note(m, json_pack("{s:s,s:s,s:I,s:I}", "path", m->changes.now.path, "text",
-                                     e->text ? e->text : "", "done", (json_int_t)e->done, "total",
-                                     (json_int_t)e->total));
+    if (m->changes.now.dop == 0 || m->changes.now.dop != e->op)
+        return;
+    m->changes.now.seen = e->done;
+    m->changes.now.total = e->total;
+    vivi_waits_note(m, json_pack("{s:s,s:s,s:I,s:I}", "path", m->changes.now.path, "text",
+                                 e->text ? e->text : "", "done", (json_int_t)e->done, "total",
+                                 (json_int_t)e->total));
 }
 
 static void on_device(struct vivi_monitor *m, const struct vivi_driver_event *e)

@@ -25,6 +25,8 @@ struct vivi_change_flight {
     enum vivi_change_op op;
     char path[VIVI_PATH_SIZE];
     json_t *to;             /* owned; of the change */
+    bool is_device;         /* rather than a size */
+    uint64_t seen, total;   /* what the driver told last; total 0: nothing */
     vivi_change_done *done; /* NULL: its deadline has passed, nobody waits any more */
 };
 

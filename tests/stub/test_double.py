@@ -548,9 +548,22 @@ def test_30_resize(vmm):
 def test_30_a_removal_that_is_not_finished(doubles):
     c = doubles.booted({"online": None}, cpus={"boot_vcpus": 2, "max_vcpus": 2})
     c.put("vm.resize", {"desired_vcpus": 1}, 204)
-    a = c.put("vm.resize", {"desired_vcpus": 2})
+    a = c.put("vm.resize", {"desired_vcpus": 1})
     assert (a.status, a.json()) == (429, ["Too Many Requests"])
-    c.put("vm.resize", {"desired_vcpus": 1}, 204)
+    c.put("vm.resize", {"desired_vcpus": 2}, 204)  # as many as there still are: accepted, and not what will be
+
+
+def test_30_virtio_mem_follows_in_its_own_time(doubles):
+    memory = {"size": 256 * MIB, "hotplug_size": 512 * MIB, "hotplug_method": "VirtioMem"}
+    c = doubles.booted({"plug_most": 128 * MIB}, memory=memory)
+    c.put("vm.resize", {"desired_ram": 512 * MIB}, 204)
+    c.until("the guest took what it takes", lambda: c.info()["memory_actual_size"] == 384 * MIB)
+    for size, text in ((512, "requested_size are identical"), (1024, "is bigger than region_size"), (513, "is not aligned")):
+        a = c.put("vm.resize", {"desired_ram": size * MIB})
+        assert a.status == 500 and text in a.json()[-1], a.json()
+    c.put("vm.resize", {"desired_ram": 256 * MIB}, 204)
+    c.until("it gave it back", lambda: c.info()["memory_actual_size"] == 256 * MIB)
+    assert "hotplugged_size" not in c.info()["config"]["memory"] or c.info()["config"]["memory"]["hotplugged_size"] is None
 
 
 def test_31_a_balloon_that_is_not_there_and_one_that_is(vmm):

@@ -12,6 +12,8 @@ extern const struct vivi_driver_effects vivi_effects_cloud_hypervisor;
 #define CH_MAX_NETS        8
 #define CH_MAX_CPUS        255
 #define CH_SECTOR_BYTES    512
+#define CH_ACPI_PIECE      (UINT64_C(128) << 20) /* in which memory comes by ACPI */
+#define CH_VIRTIO_PIECE    (UINT64_C(2) << 20)   /* and by virtio-mem */
 #define CH_SERIAL_ID_BYTES 20 /* of a virtio block device, as the guest sees it */
 #define CH_LANDLOCK_ABI    3  /* what it asks of the kernel, or refuses to begin */
 #define CH_DEFAULT_CMDLINE "console=ttyS0"
@@ -65,6 +67,10 @@ bool ch_parse_affinity(const char *text, uint32_t *ret_vcpu, json_t **ret_cpus);
 /* The agent's channel, or what was asked for. */
 bool ch_has_vsock(const struct vivi_config *c);
 bool ch_has_topology(const struct vivi_config *c);
+/* Most virtual CPUs of a run. */
+uint32_t ch_max_cpus(const struct vivi_config *c);
+/* Memory that a device of the host may write to must stay where it is: no balloon then. */
+bool ch_has_balloon(const struct vivi_config *c);
 /* Whether a device is served by another process, which must see the guest's memory. */
 bool ch_needs_shared_memory(const struct vivi_config *c);
 bool ch_wants_landlock(const struct vivi_config *c, const struct vivi_probe *p);

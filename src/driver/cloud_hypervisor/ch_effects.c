@@ -93,6 +93,11 @@ static const json_t *planned(const struct ch_machine *m, const char *verb)
     return NULL;
 }
 
+const json_t *ch_boot_body(const struct ch_machine *m)
+{
+    return json_object_get(planned(m, "vm.create"), "body");
+}
+
 static void send_planned(struct ch_machine *m, const char *verb, enum ch_tag tag)
 {
     const json_t *body = json_object_get(planned(m, verb), "body");
@@ -495,7 +500,9 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
                     VIVI_DEVICE_BIT(VIVI_DEV_USER) | VIVI_DEVICE_BIT(VIVI_DEV_VHOST_USER),
     .device_add = ch_device_add,
     .device_remove = ch_device_remove,
-    .resize_kinds = VIVI_RESIZE_BIT(VIVI_RESIZE_DISK),
+    .resize_kinds = VIVI_RESIZE_BIT(VIVI_RESIZE_CPUS) | VIVI_RESIZE_BIT(VIVI_RESIZE_MEMORY) |
+                    VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON) | VIVI_RESIZE_BIT(VIVI_RESIZE_DISK),
+    .may_resize = ch_may_resize,
     .resize = ch_resize_slot,
     .counters = ch_counters,
     .done = ch_done,

@@ -77,10 +77,10 @@ static int check_cpus(const struct vivi_config *c, struct vivi_problems *p)
                  or_one(c->topology.dies) * or_one(c->topology.packages);
     uint32_t vcpu;
 
-    if (ch_has_topology(c) && n != c->cpus)
+    if (ch_has_topology(c) && n != ch_max_cpus(c))
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.topology", NULL,
                               "its numbers multiply to %" PRIu64 ", but there are %" PRIu32 " CPUs",
-                              n, c->cpus));
+                              n, ch_max_cpus(c)));
     if (c->topology.threads > 2)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.topology.threads", NULL,
                               "a core has at most 2 threads"));
@@ -89,7 +89,7 @@ static int check_cpus(const struct vivi_config *c, struct vivi_problems *p)
             VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.affinity", NULL,
                                   "\"%s\" is not a binding (examples: 0=2-3, 1=4,6)",
                                   c->affinity.items[i]));
-        else if (vcpu >= c->cpus)
+        else if (vcpu >= ch_max_cpus(c))
             VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.affinity", NULL,
                                   "\"%s\": there is no virtual CPU %" PRIu32, c->affinity.items[i],
                                   vcpu));
@@ -107,6 +107,14 @@ static int check_memory(const struct vivi_config *c, struct vivi_problems *p)
     else if (page != 0 && c->memory_bytes % page != 0)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.size", NULL,
                               "is no multiple of the size of its huge pages"));
+    if (c->memory_hotplug == VIVI_MEMORY_ACPI && c->memory_max_bytes > c->memory_bytes &&
+        (c->memory_max_bytes - c->memory_bytes) % CH_ACPI_PIECE != 0)
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
+                              "by ACPI memory comes in multiples of 128MiB above memory.size"));
+    if (c->balloon_bytes > 0 && !ch_has_balloon(c))
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.balloon", NULL,
+                              "cannot be together with devices of the host, which may write to all "
+                              "of the memory"));
     if (c->shared == VIVI_SWITCH_OFF && page == 0 && ch_needs_shared_memory(c))
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.shared", NULL,
                               "is off, but a device is served by another process, which must see "

@@ -1,23 +1,16 @@
 /*
- * Changes of a running machine: devices that come and go, sizes, counters.
+ * Changes of a running machine: devices that come and go, and counters; sizes.c has the rest.
  *
  * Theory of operation. Adding is one request. Removing is asked of the guest: the VMM's answer only
  * says that it was, and the device is gone when the event says so. Whoever asks again meanwhile
  * gets an error from some releases ("unknown", the configuration has lost it) and none from others,
  * so what counts is whether the device tree still holds it. A guest that reboots gets a machine
  * made of the configuration: what was being removed is gone then, without an event.
- *
- * Sizes: the VMM has what was asked for when it answers; the guest has it later. That is looked at
- * again, with a pause between two looks that grows: vm.info tells how much memory the guest has,
- * and for CPUs that must leave the same request is refused (429) until they have left.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "driver/cloud_hypervisor/machine.h"
-
-#define LOOK_FIRST_MS 20
-#define LOOK_MOST_MS  1000
 
 static const struct {
     const char *prefix, *add;
@@ -32,7 +25,7 @@ static const struct {
     [VIVI_DEV_VHOST_USER] = {CH_ID_VHOST_USER, "vm.add-generic-vhost-user"},
 };
 
-static void name_of(enum vivi_device_kind kind, const char *id, char ret[CH_ID_BYTES])
+void ch_device_name(enum vivi_device_kind kind, const char *id, char ret[CH_ID_BYTES])
 {
     (void)snprintf(ret, CH_ID_BYTES, "%s%s", kinds[kind].prefix, id);
 }
@@ -67,7 +60,7 @@ static bool is_below(const char *path, const char *rule)
 /* The VMM's sandbox was made at its start and cannot be widened. */
 static bool may_open(const struct ch_machine *m, const char *path)
 {
-    const json_t *body = json_object_get(json_array_get(m->requests, 0), "body"), *one;
+    const json_t *body = ch_boot_body(m), *one;
     size_t i;
 
     if (!json_is_true(json_object_get(body, "landlock_enable")))
@@ -177,7 +170,7 @@ int ch_device_remove(void *priv, enum vivi_device_kind kind, const char *id, uin
 
     if (!free_one)
         return vivi_fail(err, VIV_E_BUSY, "cloud-hypervisor: too many devices are leaving");
-    name_of(kind, id, name);
+    ch_device_name(kind, id, name);
     body = json_pack("{s:s}", "id", name);
     if (!body)
         return vivi_fail_oom(err);
@@ -252,189 +245,6 @@ void ch_hot_rebooted(struct ch_machine *m)
         memcpy(name, m->removals[i].name, sizeof(name));
         ch_device_left(m, name); /* with all that wait for it */
     }
-}
-
-/* ---- sizes ---- */
-
-static void resize_done(struct ch_machine *m, struct ch_resize *s, const viv_error *err)
-{
-    uint64_t op = s->op, joined = s->joined;
-
-    m->host->loop->timer_stop(s->look);
-    *s = (struct ch_resize){.m = m, .kind = s->kind};
-    ch_tell_done(m, op, err);
-    ch_tell_done(m, joined, err);
-}
-
-static json_t *resize_body(const struct ch_resize *s)
-{
-    switch (s->kind) {
-    case VIVI_RESIZE_CPUS: return json_pack("{s:I}", "desired_vcpus", (json_int_t)s->to);
-    case VIVI_RESIZE_MEMORY: return json_pack("{s:I}", "desired_ram", (json_int_t)s->to);
-    case VIVI_RESIZE_BALLOON:
-        return json_pack("{s:I}", "desired_balloon",
-                         (json_int_t)(s->total > s->to ? s->total - s->to : 0));
-    case VIVI_RESIZE_DISK:
-        return json_pack("{s:s, s:I}", "id", s->name, "desired_size", (json_int_t)s->to);
-    case VIVI_RESIZE_ZONE:
-        return json_pack("{s:s, s:I}", "id", s->name, "desired_ram", (json_int_t)s->to);
-    case VIVI_RESIZE_COUNT_: break;
-    }
-    return NULL;
-}
-
-static int send_resize(struct ch_machine *m, const struct ch_resize *s, viv_error *err)
-{
-    const char *verb = s->kind == VIVI_RESIZE_DISK   ? "vm.resize-disk"
-                       : s->kind == VIVI_RESIZE_ZONE ? "vm.resize-zone"
-                                                     : "vm.resize";
-    json_t *body = resize_body(s);
-    int r;
-
-    if (!body)
-        return vivi_fail_oom(err);
-    r = ch_http_send(
-        &m->http, &(struct ch_request){.verb = verb, .body = body, .tag = CH_T_RESIZE, .op = s->op},
-        err);
-    json_decref(body);
-    return r;
-}
-
-static struct ch_resize *resize_of(struct ch_machine *m, uint64_t op)
-{
-    for (size_t i = 0; i < VIVI_RESIZE_COUNT_; i++)
-        if (op != 0 && m->resizes[i].op == op)
-            return &m->resizes[i];
-    return NULL;
-}
-
-static void look_now(void *arg)
-{
-    struct ch_resize *s = arg;
-    struct ch_machine *m = s->m;
-    viv_error why = VIV_ERROR_INIT;
-    int r;
-
-    m->host->loop->timer_stop(s->look);
-    s->look = NULL;
-    r = s->kind == VIVI_RESIZE_CPUS ? send_resize(m, s, &why)
-                                    : ch_get(m, "vm.info", CH_T_RESIZE_INFO, s->op, &why);
-    if (r < 0)
-        resize_done(m, s, &why);
-}
-
-static void look_later(struct ch_machine *m, struct ch_resize *s)
-{
-    viv_error why = VIV_ERROR_INIT;
-
-    s->pause_ms = s->pause_ms == 0                 ? LOOK_FIRST_MS
-                  : s->pause_ms * 2 > LOOK_MOST_MS ? LOOK_MOST_MS
-                                                   : s->pause_ms * 2;
-    if (m->host->loop->timer(m->host->loop->ctx, "ch-resize", s->pause_ms, look_now, s, &s->look,
-                             &why) < 0)
-        resize_done(m, s, &why);
-}
-
-static void progress(struct ch_machine *m, const struct ch_resize *s, uint64_t done)
-{
-    ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_PROGRESS,
-                                          .op = s->op,
-                                          .text = "waiting for the guest",
-                                          .done = done,
-                                          .total = s->to});
-}
-
-/* How much memory the guest has, out of vm.info; 0: it does not say. */
-static uint64_t actual_memory(const struct ch_answer *a)
-{
-    json_t *doc = json_loadb(a->body, a->body_len, 0, NULL);
-    json_int_t n = json_integer_value(json_object_get(doc, "memory_actual_size"));
-
-    json_decref(doc);
-    return n > 0 ? (uint64_t)n : 0;
-}
-
-int ch_resize_slot(void *priv, const struct vivi_resize *what, uint64_t op, viv_error *err)
-{
-    struct ch_machine *m = priv;
-    struct ch_resize *s = &m->resizes[what->kind];
-    struct ch_resize fresh = {.m = m, .kind = what->kind, .op = op, .to = what->to};
-    int r;
-
-    if (s->joined)
-        return vivi_fail(err, VIV_E_BUSY, "cloud-hypervisor: two such changes are under way");
-    if (what->kind == VIVI_RESIZE_DISK)
-        name_of(VIVI_DEV_DISK, what->id, fresh.name);
-    else if (what->id)
-        (void)snprintf(fresh.name, sizeof(fresh.name), "%s", what->id);
-    if (what->kind == VIVI_RESIZE_BALLOON)
-        fresh.total = what->config->memory_bytes;
-    r = send_resize(m, &fresh, err);
-    if (r < 0)
-        return r;
-    fresh.joined = s->op; /* taken over: both end together */
-    m->host->loop->timer_stop(s->look);
-    *s = fresh;
-    return 0;
-}
-
-/* Its refusals that have a code of their own. */
-static int code_of(const struct ch_answer *a, int code)
-{
-    if (a->status == 404 || ch_answer_blames(a, "Failed to find device"))
-        return VIV_E_NOT_FOUND;
-    return ch_answer_blames(a, "exceed maximum") ? VIV_E_INVALID : code;
-}
-
-/* The VMM has it. Of disks and zones nothing more can be seen; CPUs were asked about twice. */
-static void resized(struct ch_machine *m, struct ch_resize *s)
-{
-    if (s->kind == VIVI_RESIZE_DISK || s->kind == VIVI_RESIZE_ZONE ||
-        (s->kind == VIVI_RESIZE_CPUS && s->asked)) {
-        resize_done(m, s, NULL);
-        return;
-    }
-    s->asked = true; /* and now what the guest makes of it */
-    look_now(s);
-}
-
-void ch_resize_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
-                     const viv_error *err)
-{
-    struct ch_resize *s = resize_of(m, op);
-    viv_error why = err ? *err : (viv_error)VIV_ERROR_INIT;
-
-    if (!s)
-        return;
-    if (!err) {
-        resized(m, s);
-    } else if (a && a->status == 429) { /* CPUs have not left yet */
-        if (s->pause_ms == 0)
-            progress(m, s, 0);
-        look_later(m, s);
-    } else {
-        if (a)
-            why.code = code_of(a, why.code);
-        resize_done(m, s, &why);
-    }
-}
-
-void ch_resize_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
-                    const viv_error *err)
-{
-    struct ch_resize *s = resize_of(m, op);
-    uint64_t now = err ? 0 : actual_memory(a);
-
-    if (!s)
-        return;
-    if (err || now == s->to) {
-        resize_done(m, s, err);
-        return;
-    }
-    if (now != s->seen || s->pause_ms == 0)
-        progress(m, s, now);
-    s->seen = now;
-    look_later(m, s);
 }
 
 /* ---- counters ---- */
@@ -534,7 +344,7 @@ void ch_counters_reply(struct ch_machine *m, const struct ch_answer *a, const vi
 
 void ch_counters_info(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
 {
-    uint64_t left = err ? 0 : actual_memory(a);
+    uint64_t left = err ? 0 : ch_actual_memory(a);
 
     if (!err)
         (void)json_object_set_new(m->counters, "balloon_bytes",
@@ -547,15 +357,11 @@ void ch_hot_ended(struct ch_machine *m, const viv_error *why)
     for (size_t i = 0; i < CH_REMOVALS_MAX; i++)
         if (m->removals[i].op != 0)
             removal_done(m, &m->removals[i], why);
-    for (size_t i = 0; i < VIVI_RESIZE_COUNT_; i++)
-        if (m->resizes[i].op != 0)
-            resize_done(m, &m->resizes[i], why);
+    ch_sizes_ended(m, why);
 }
 
 void ch_hot_done(struct ch_machine *m)
 {
-    for (size_t i = 0; i < VIVI_RESIZE_COUNT_; i++)
-        if (m->resizes[i].look)
-            m->host->loop->timer_stop(m->resizes[i].look);
+    ch_sizes_done(m);
     json_decref(m->counters);
 }

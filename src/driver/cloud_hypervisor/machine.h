@@ -56,6 +56,8 @@ struct ch_resize {
     enum vivi_resize_kind kind;
     uint64_t op, joined; /* 0 = none; joined: the one that it took over */
     uint64_t to, total;  /* total: of a balloon, all the memory there is */
+    uint64_t left;       /* of memory: what a balloon shall leave of it; 0: there is none */
+    uint64_t first;      /* of CPUs: what was asked for before and is seen to its end; 0 = none */
     uint64_t seen;       /* what the guest had when looked at last */
     char name[CH_ID_BYTES];
     bool asked; /* the VMM has it; the guest is waited for */
@@ -124,21 +126,21 @@ enum ch_complaint { CH_COMPLAINT_NONE, CH_COMPLAINT_FAILURE, CH_COMPLAINT_WATCHD
 enum ch_complaint ch_complaint(const char *line, size_t len, const char **ret_text,
                                size_t *ret_text_len);
 
-/* ---- hot.c: changes of a running machine ---- */
+/* The body of vm.create that made the machine; NULL: it was restored. */
+const json_t *ch_boot_body(const struct ch_machine *m);
+
+/* ---- hot.c: devices and counters of a running machine ---- */
+/* The VMM's id of a device of ours. */
+void ch_device_name(enum vivi_device_kind kind, const char *id, char ret[CH_ID_BYTES]);
 int ch_device_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err);
 int ch_device_remove(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
                      viv_error *err);
-int ch_resize_slot(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err);
 int ch_counters(void *m, uint64_t op, viv_error *err);
 void ch_add_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
                   const viv_error *err);
 void ch_remove_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
                      const viv_error *err);
 void ch_remove_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
-                    const viv_error *err);
-void ch_resize_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
-                     const viv_error *err);
-void ch_resize_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
                     const viv_error *err);
 void ch_counters_reply(struct ch_machine *m, const struct ch_answer *a, const viv_error *err);
 void ch_counters_info(struct ch_machine *m, const struct ch_answer *a, const viv_error *err);
@@ -148,6 +150,18 @@ void ch_hot_rebooted(struct ch_machine *m);
 /* Nothing more will be heard of what is under way. */
 void ch_hot_ended(struct ch_machine *m, const viv_error *why);
 void ch_hot_done(struct ch_machine *m);
+
+/* ---- sizes.c ---- */
+int ch_may_resize(void *m, const struct vivi_resize *what, viv_error *err);
+int ch_resize_slot(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err);
+void ch_resize_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                     const viv_error *err);
+void ch_resize_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                    const viv_error *err);
+/* How much memory the guest has, out of vm.info; 0: it does not say. */
+uint64_t ch_actual_memory(const struct ch_answer *a);
+void ch_sizes_ended(struct ch_machine *m, const viv_error *why);
+void ch_sizes_done(struct ch_machine *m);
 
 /* ---- agent.c ---- */
 int ch_agent_connect(void *m, uint64_t op, viv_error *err);

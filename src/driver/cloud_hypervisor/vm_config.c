@@ -105,10 +105,15 @@ bool ch_has_topology(const struct vivi_config *c)
     return c->topology.threads || c->topology.cores || c->topology.dies || c->topology.packages;
 }
 
+uint32_t ch_max_cpus(const struct vivi_config *c)
+{
+    return c->cpus_max > c->cpus ? c->cpus_max : c->cpus;
+}
+
 static json_t *cpus(const struct vivi_config *c)
 {
     json_t *doc = json_pack("{s:I, s:I}", "boot_vcpus", (json_int_t)c->cpus, "max_vcpus",
-                            (json_int_t)c->cpus);
+                            (json_int_t)ch_max_cpus(c));
 
     if (ch_has_topology(c))
         put(&doc, "topology",
@@ -137,11 +142,32 @@ static json_t *memory(const struct vivi_config *c)
 
     if (c->shared == VIVI_SWITCH_ON || (c->shared == VIVI_SWITCH_AUTO && ch_needs_shared_memory(c)))
         put(&doc, "shared", json_true());
+    if (c->memory_max_bytes > c->memory_bytes) {
+        put(&doc, "hotplug_method",
+            json_string(c->memory_hotplug == VIVI_MEMORY_ACPI ? "Acpi" : "VirtioMem"));
+        put(&doc, "hotplug_size",
+            json_integer((json_int_t)(c->memory_max_bytes - c->memory_bytes)));
+    }
     if (c->hugepage_bytes > 0) {
         put(&doc, "hugepages", json_true());
         put(&doc, "hugepage_size", json_integer((json_int_t)c->hugepage_bytes));
     }
     return doc;
+}
+
+bool ch_has_balloon(const struct vivi_config *c)
+{
+    return c->n_devices == 0 && c->n_vdpa == 0;
+}
+
+/* Always there, so that memory can be taken later on. What the guest frees by itself is not handed
+ * back: a device of the host that comes later may write to it. */
+static json_t *balloon(const struct vivi_config *c)
+{
+    uint64_t left = c->balloon_bytes > 0 ? c->balloon_bytes : c->memory_bytes;
+
+    return json_pack("{s:I, s:b}", "size", (json_int_t)(c->memory_bytes - left), "deflate_on_oom",
+                     1);
 }
 
 /* ---- boot ---- */
@@ -262,6 +288,8 @@ json_t *ch_vm_config(const struct vivi_plan_input *in)
     put(&doc, "memory", memory(c));
     put(&doc, "payload", payload(in));
     put_all_devices(&doc, in);
+    if (ch_has_balloon(c))
+        put(&doc, "balloon", balloon(c));
     put(&doc, "rng", json_pack("{s:s}", "src", "/dev/urandom"));
     put(&doc, "serial", json_pack("{s:s}", "mode", "Tty"));
     put(&doc, "console", json_pack("{s:s}", "mode", "Off"));

@@ -27,6 +27,8 @@ DEFAULTS = {
     "button": 0,                # the guest acts on its power button after that; null: ignores it
     "eject": 0,                 # an unplugged device is given back after that; null: never
     "online": 0,                # vCPUs: a removal is finished after that; null: never
+    "plug": 0,              # virtio-mem: the guest follows after that; null: never
+    "plug_most": None,      # and takes no more bytes than that
     "balloon": 0,               # the balloon reaches its target after that; null: never
     "vhost_timeout": 300,       # the 60 s in which a vhost-user peer is awaited
     "activate_fails": False,    # a device fails to be activated by the guest: the VMM ends with 1

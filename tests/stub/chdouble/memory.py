@@ -2,6 +2,7 @@
 from .api import Refused
 
 BLOCK = 128 << 20
+PIECE = 2 << 20
 SLOTS = 8
 
 
@@ -15,7 +16,33 @@ class Memory:
         self.boot_size = config["memory"]["size"]
         self.room = config["memory"].get("hotplug_size") or 0
         self.balloon = (config.get("balloon") or {}).get("size") or 0
+        self.present = config["cpus"]["boot_vcpus"]
         self.removing = False  # a vCPU's removal is not finished
+        self.zones = {z["id"]: z.get("hotplugged_size") or 0 for z in config["memory"].get("zones") or []}
+        self.requested = config["memory"].get("hotplugged_size") or 0
+        self.plugged_zones = {}
+        if self.requested:
+            self.plug(self.requested)
+        for name, size in self.zones.items():
+            if size:
+                self.plug(size, name)
+
+    def plug(self, size, zone=None):
+        """The guest follows in its own time, as far as it goes: virtio-mem asks, it does not order."""
+        after, most = self.vm.conf["plug"], self.vm.conf["plug_most"]
+
+        def followed():
+            got = size if most is None else min(size, most)
+            if zone is None:
+                self.plugged = got
+            else:
+                self.plugged_zones[zone] = got
+
+        if after is not None:
+            self.vm.guest.plan(after, followed)
+
+    def all_plugged(self):
+        return self.plugged + sum(self.plugged_zones.values())
 
 
 def total(config):
@@ -25,7 +52,7 @@ def total(config):
 def actual_size(vmm):
     size = total(vmm.config)
     if vmm.vm:
-        size = max(0, size - vmm.vm.memory.balloon) + vmm.vm.memory.plugged
+        size = max(0, size - vmm.vm.memory.balloon) + vmm.vm.memory.all_plugged()
     return size
 
 
@@ -51,21 +78,36 @@ def resize(vmm, want):
 
 def resize_cpus(vmm, count):
     cpus, mem = vmm.config["cpus"], vmm.vm.memory
-    if count == cpus["boot_vcpus"]:
-        return
-    if count == 0:
-        raise Refused("Error from CPU manager", "Requested zero vCPUs")
-    if count > cpus["max_vcpus"]:
-        raise Refused("Error from CPU manager", "Requested vCPUs exceed maximum")
-    if mem.removing:
-        raise Refused("Error from CPU manager", "Still pending removed vCPU", kind="busy")
-    if count < cpus["boot_vcpus"]:
-        mem.removing = True
-        if vmm.conf["online"] is not None:
-            def removed():
-                mem.removing = False
-            vmm.vm.guest.plan(vmm.conf["online"], removed)
+    if count != mem.present:
+        if count == 0:
+            raise Refused("Error from CPU manager", "Requested zero vCPUs")
+        if count > cpus["max_vcpus"]:
+            raise Refused("Error from CPU manager", "Requested vCPUs exceed maximum")
+        if mem.removing:
+            raise Refused("Error from CPU manager", "Still pending removed vCPU", kind="busy")
+        if count < mem.present:
+            mem.removing = True
+            if vmm.conf["online"] is not None:
+                def removed():
+                    mem.removing, mem.present = False, count
+                vmm.vm.guest.plan(vmm.conf["online"], removed)
+        else:
+            mem.present = count
     cpus["boot_vcpus"] = count
+
+
+def virtio_mem(size, before, room):
+    """What the device says to a new target."""
+    text = None
+    if size == before:
+        text = f"new size 0x{size:x} and requested_size are identical"
+    elif size > room:
+        text = f"new size 0x{size:x} is bigger than region_size 0x{room:x}"
+    elif size % PIECE:
+        text = f"new size 0x{size:x} is not aligned on block_size 0x{PIECE:x}"
+    if text:
+        raise Refused("Memory manager error", "Failed to resize virtio-mem device",
+                      f"Failed to update virtio configuration: ResizeError({text})")
 
 
 def resize_ram(vmm, size):
@@ -79,10 +121,12 @@ def resize_ram(vmm, size):
                 raise Refused("Memory manager error", f"Invalid resize request: desired_size = {size} below boot size = "
                               f"{mem.boot_size}")
             return
-        if size - mem.boot_size > mem.room:
-            raise Refused("Memory manager error", "Not enough space in the hotplug RAM region")
-        mem.plugged = size - mem.boot_size
-        memory["hotplugged_size"] = mem.plugged
+        if not mem.room:
+            return
+        virtio_mem(size - mem.boot_size, mem.requested, mem.room)
+        mem.requested = size - mem.boot_size
+        memory["hotplugged_size"] = mem.requested or None
+        mem.plug(mem.requested)
         return
     if size > memory["size"]:
         more = size - memory["size"]
@@ -119,7 +163,10 @@ def resize_zone(vmm, name, size):
                 raise Refused("Memory manager error", f"Invalid resize request: desired_size = {size} below boot size = "
                               f"{zone['size']}")
             if vmm.vm:
-                vmm.vm.memory.plugged = size - zone["size"]
+                mem, more = vmm.vm.memory, size - zone["size"]
+                virtio_mem(more, mem.zones[name], zone.get("hotplug_size") or 0)
+                mem.zones[name] = zone["hotplugged_size"] = more
+                mem.plug(more, name)
             else:
                 zone["size"] = size
             return
