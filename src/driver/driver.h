@@ -315,8 +315,12 @@ struct vivi_driver_effects {
      * nothing of it is open there. A guest that does not let go leaves the operation open: there is
      * no time limit here. Asked again meanwhile, the guest is asked again and both operations end
      * together. Errors: NOT_FOUND no such device; VMM the guest refused.
+     *
+     * may_device: optional, where not every kind comes and goes in every run: asked before anything
+     * is changed. Errors: UNSUPPORTED with the reason: then it waits for the next start.
      */
     unsigned device_kinds;
+    int (*may_device)(void *m, enum vivi_device_kind kind, bool adding, viv_error *err);
     int (*device_add)(void *m, const struct vivi_device *d, uint64_t op, viv_error *err);
     int (*device_remove)(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
                          viv_error *err);

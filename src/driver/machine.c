@@ -209,11 +209,13 @@ static int may_kind(const struct vivi_machine *m, const struct rule *rule, unsig
     return obey(m, rule, able, err);
 }
 
-int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind kind,
+int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind kind, bool adding,
                             viv_error *err)
 {
-    return may_kind(m, &device_rules[kind], m->fx ? m->fx->device_kinds : 0, VIVI_DEVICE_BIT(kind),
-                    err);
+    int r = may_kind(m, &device_rules[kind], m->fx ? m->fx->device_kinds : 0, VIVI_DEVICE_BIT(kind),
+                     err);
+
+    return r < 0 || !m->fx->may_device ? r : m->fx->may_device(m->priv, kind, adding, err);
 }
 
 int vivi_machine_may_resize(const struct vivi_machine *m, const struct vivi_resize *what,
@@ -289,7 +291,7 @@ int vivi_machine_query(struct vivi_machine *m, uint64_t op, viv_error *err)
 int vivi_machine_device_add(struct vivi_machine *m, const struct vivi_device *d, uint64_t op,
                             viv_error *err)
 {
-    int r = vivi_machine_may_device(m, d->kind, err);
+    int r = vivi_machine_may_device(m, d->kind, true, err);
 
     return r < 0 ? r : m->fx->device_add(m->priv, d, op, err);
 }
@@ -297,7 +299,7 @@ int vivi_machine_device_add(struct vivi_machine *m, const struct vivi_device *d,
 int vivi_machine_device_remove(struct vivi_machine *m, enum vivi_device_kind kind, const char *id,
                                uint64_t op, viv_error *err)
 {
-    int r = vivi_machine_may_device(m, kind, err);
+    int r = vivi_machine_may_device(m, kind, false, err);
 
     return r < 0 ? r : m->fx->device_remove(m->priv, kind, id, op, err);
 }

@@ -47,7 +47,7 @@ int vivi_machine_snapshot(struct vivi_machine *m, const char *dir, uint64_t op, 
 /* The verb tests alone, without doing it: what state and capability say. verb: "pause", "resume",
  * "reset", "stop", … */
 int vivi_machine_may(const struct vivi_machine *m, const char *verb, viv_error *err);
-int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind kind,
+int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind kind, bool adding,
                             viv_error *err);
 /* The size as well, where the driver knows this run's limits. */
 int vivi_machine_may_resize(const struct vivi_machine *m, const struct vivi_resize *what,

@@ -1,6 +1,10 @@
 /* The kinds of devices that can come and go while a VM runs, and of sizes that can change. */
 #pragma once
 
+#include <stddef.h>
+
+struct vivi_config;
+
 enum vivi_device_kind {
     VIVI_DEV_DISK,
     VIVI_DEV_NET,
@@ -18,6 +22,9 @@ const char *vivi_device_kind_name(enum vivi_device_kind k);
 int vivi_device_kind_parse(const char *s, enum vivi_device_kind *ret); /* 0 or −VIV_E_INVALID */
 /* The list of a configuration that holds such devices: "disks". */
 const char *vivi_device_kind_list(enum vivi_device_kind k);
+/* Where it stands in that list; SIZE_MAX: nowhere. A vsock is the one that there can be: it has no
+ * list, and its id is "". */
+size_t vivi_device_index(const struct vivi_config *c, enum vivi_device_kind k, const char *id);
 
 enum vivi_resize_kind {
     VIVI_RESIZE_CPUS,

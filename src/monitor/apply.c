@@ -404,7 +404,9 @@ void vivi_apply_happened(struct vivi_monitor *m, enum vivi_change_op op, const c
 
     (void)snprintf(c.path, sizeof(c.path), "%s", path);
     (void)snprintf(list, sizeof(list), "%.*s", (int)strcspn(path, "."), path);
-    c.field = vivi_field_find(op == VIVI_CHANGE_CHANGE ? path : list);
+    c.field = vivi_field_find(path); /* a value, or a device of a list */
+    if (!c.field)
+        c.field = vivi_field_find(list);
     if (!c.field)
         return;
     if (read_run(m, &run, NULL) < 0 || !run ||

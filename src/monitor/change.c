@@ -18,7 +18,8 @@
 #include "monitor/apply.h"
 #include "monitor/monitor.h"
 
-#define ID_SIZE 72 /* names are shorter */
+#define ID_SIZE     72          /* names are shorter */
+#define VSOCK_FIELD "vsock.cid" /* a guest has one vsock: with a number it is there */
 
 /* ---- what kind of change a path is ---- */
 
@@ -68,6 +69,10 @@ static struct what what_of(const struct vivi_change *c)
         w.kind = KIND_SIZE;
         w.size = sizes[i].size;
     }
+    if (strcmp(c->field->path, VSOCK_FIELD) == 0 && c->op != VIVI_CHANGE_CHANGE) {
+        w = (struct what){.kind = KIND_DEVICE, .device = VIVI_DEV_VSOCK};
+        return w;
+    }
     if (strcmp(c->field->path, "disks.*.slot") == 0 || strcmp(c->field->path, "nets.*.slot") == 0)
         w.kind = KIND_SLOT;
     return w;
@@ -96,9 +101,11 @@ static bool is_root_disk(const struct vivi_config *c, const char *id)
 static bool may_device(const struct vivi_monitor *m, const struct vivi_change *c,
                        const struct what *w, viv_error *err)
 {
-    if (vivi_machine_may_device(&m->machine, w->device, err) < 0)
+    bool adding = c->op != VIVI_CHANGE_REMOVE;
+
+    if (vivi_machine_may_device(&m->machine, w->device, adding, err) < 0)
         return false;
-    if (c->op != VIVI_CHANGE_REMOVE || w->device != VIVI_DEV_DISK || !m->config_valid ||
+    if (adding || w->device != VIVI_DEV_DISK || !m->config_valid ||
         !is_root_disk(&m->config, w->id))
         return true;
     (void)vivi_fail(err, VIV_E_UNSUPPORTED, "the guest's root is on it (boot.cmdline: root=)");
@@ -294,23 +301,13 @@ static int check_device(struct vivi_monitor *m, const char *path, viv_error *err
     return r;
 }
 
-static size_t index_of(const struct vivi_config *c, enum vivi_device_kind kind, const char *id)
-{
-    size_t n = kind == VIVI_DEV_DISK ? c->n_disks : kind == VIVI_DEV_NET ? c->n_nets : 0;
-
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(kind == VIVI_DEV_DISK ? c->disks[i].id : c->nets[i].id, id) == 0)
-            return i;
-    return SIZE_MAX;
-}
-
 static int begin_device(struct vivi_monitor *m, const struct vivi_change *c, const struct what *w,
                         viv_error *err)
 {
     struct vivi_device d = {.kind = w->device,
                             .id = w->id,
                             .config = &m->changes.config,
-                            .index = index_of(&m->changes.config, w->device, w->id),
+                            .index = vivi_device_index(&m->changes.config, w->device, w->id),
                             .uuid = m->st.uuid};
     int r;
 
@@ -451,13 +448,15 @@ static void on_progress(struct vivi_monitor *m, const struct vivi_driver_event *
 
 static void on_device(struct vivi_monitor *m, const struct vivi_driver_event *e)
 {
-    const char *list = vivi_device_kind_list(e->device_kind);
     json_t *more = json_pack("{s:s,s:s,s:s}", "kind", vivi_device_kind_name(e->device_kind), "id",
                              e->id, "what", "removed");
     char path[VIVI_PATH_SIZE];
 
     vivi_record_event(m, "device", more);
-    (void)snprintf(path, sizeof(path), "%s.%s", list, e->id);
+    if (e->device_kind == VIVI_DEV_VSOCK)
+        (void)snprintf(path, sizeof(path), VSOCK_FIELD);
+    else
+        (void)snprintf(path, sizeof(path), "%s.%s", vivi_device_kind_list(e->device_kind), e->id);
     if (m->changes.now.dop != 0 && strcmp(m->changes.now.path, path) == 0)
         return; /* DONE follows, and with it the record */
     vivi_apply_happened(m, VIVI_CHANGE_REMOVE, path, NULL);

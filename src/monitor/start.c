@@ -3,8 +3,10 @@
  */
 #include "monitor/terminal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -208,11 +210,13 @@ static void begin_reading(struct vivi_monitor *m)
         vivi_consoles_begin(&m->consoles, serial->fd, serial->size, m->input_path);
 }
 
-/* There before the VMM: one that locks itself in can name it among what it may open later. */
-static int make_room_for_snapshots(struct vivi_monitor *m, viv_error *err)
+/* There before the VMM: one that locks itself in can name them among what it may open later. */
+static int make_room_for_later(struct vivi_monitor *m, viv_error *err)
 {
     cleanup_close int fd = -1;
 
+    if (mkdirat(m->dir.fd, VIVI_HOTPLUG_DIR, 0700) < 0 && errno != EEXIST)
+        return vivi_fail_errno(err, errno, VIVI_HOTPLUG_DIR);
     return vivi_snapshots_open(&m->dir, &fd, err);
 }
 
@@ -229,7 +233,7 @@ void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
     new_run(m, how);
     r = vivi_launch_streams(m, &err);
     if (r >= 0 && vivi_caps_has(&m->machine.driver->caps, VIVI_CAP_SNAPSHOT))
-        r = make_room_for_snapshots(m, &err);
+        r = make_room_for_later(m, &err);
     m->st.boot_offset = vivi_log_size(m->dir.fd, VIVI_SERIAL_LOG);
     vivi_life_set_state(m, how->restore ? VIV_ST_RESTORING : VIV_ST_STARTING, NULL);
     if (r >= 0 && !m->probe)

@@ -25,6 +25,7 @@
 #define VIVI_LOCK_FILE          "lock"     /* its content is the VM's uuid */
 #define VIVI_STATE_FILE         "state.json"
 #define VIVI_CONFIG_FILE        "config.json"
+#define VIVI_HOTPLUG_DIR        "hotplug" /* what lies here, a locked-in VMM may open later */
 #define VIVI_RUNNING_FILE       "running.json"
 #define VIVI_CHANGE_FILE        "change.json" /* the last change asked of a monitor, see apply.c */
 

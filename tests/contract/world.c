@@ -577,7 +577,7 @@ static void make_plan(struct world *w)
 
 static void init_dirs(struct world *w, const struct vivi_driver *d)
 {
-    char snapshots[160];
+    char snapshots[160], hotplug[160];
 
     memset(w, 0, sizeof(*w));
     poll_loop_init(&w->loop);
@@ -595,7 +595,9 @@ static void init_dirs(struct world *w, const struct vivi_driver *d)
     (void)snprintf(w->vm_dir, sizeof(w->vm_dir), "%.63s/vm", w->dir);
     (void)snprintf(w->run_dir, sizeof(w->run_dir), "%.63s/run, with a comma", w->dir);
     path_of(snapshots, w->vm_dir, "snapshots");
-    if (mkdir(w->vm_dir, 0700) < 0 || mkdir(w->run_dir, 0700) < 0 || mkdir(snapshots, 0700) < 0)
+    path_of(hotplug, w->vm_dir, "hotplug");
+    if (mkdir(w->vm_dir, 0700) < 0 || mkdir(w->run_dir, 0700) < 0 || mkdir(snapshots, 0700) < 0 ||
+        mkdir(hotplug, 0700) < 0)
         world_fail_text(w, "mkdir", strerror(errno));
 }
 

@@ -29,7 +29,14 @@ extern const struct vivi_driver_effects vivi_effects_cloud_hypervisor;
 #define CH_ID_VFIO       "vfio-"
 #define CH_ID_USER       "user-"
 #define CH_ID_VHOST_USER "vhost-user-"
+#define CH_ID_VSOCK      "vsock" /* the one that there can be */
 #define CH_ID_BYTES      80
+
+/* What it opens for NICs and for devices of the host. */
+#define CH_TUN         "/dev/net/tun"
+#define CH_SYS_NET     "/sys/devices/virtual/net"
+#define CH_VFIO        "/dev/vfio"
+#define CH_SYS_DEVICES "/sys/devices"
 
 /* Names of ports, in the run directory. */
 #define CH_PORT_API    "api"
@@ -77,6 +84,8 @@ bool ch_wants_landlock(const struct vivi_config *c, const struct vivi_probe *p);
 
 /* The body of vm.create; a new reference, NULL: no memory. Pure. */
 json_t *ch_vm_config(const struct vivi_plan_input *in);
+/* The vsock, whose file lies in the run directory. */
+json_t *ch_vsock_config(const struct vivi_config *c, const char *run_dir);
 /* One device of a kind of ours, as vm.create and vm.add-… take it; a new reference, NULL: no
  * memory.
  */

@@ -497,7 +497,9 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .device_kinds = VIVI_DEVICE_BIT(VIVI_DEV_DISK) | VIVI_DEVICE_BIT(VIVI_DEV_NET) |
                     VIVI_DEVICE_BIT(VIVI_DEV_SHARE) | VIVI_DEVICE_BIT(VIVI_DEV_PMEM) |
                     VIVI_DEVICE_BIT(VIVI_DEV_VDPA) | VIVI_DEVICE_BIT(VIVI_DEV_VFIO) |
-                    VIVI_DEVICE_BIT(VIVI_DEV_USER) | VIVI_DEVICE_BIT(VIVI_DEV_VHOST_USER),
+                    VIVI_DEVICE_BIT(VIVI_DEV_USER) | VIVI_DEVICE_BIT(VIVI_DEV_VHOST_USER) |
+                    VIVI_DEVICE_BIT(VIVI_DEV_VSOCK),
+    .may_device = ch_may_device,
     .device_add = ch_device_add,
     .device_remove = ch_device_remove,
     .resize_kinds = VIVI_RESIZE_BIT(VIVI_RESIZE_CPUS) | VIVI_RESIZE_BIT(VIVI_RESIZE_MEMORY) |

@@ -18,6 +18,7 @@ static const struct {
     [VIVI_DEV_DISK] = {CH_ID_DISK, "vm.add-disk"},
     [VIVI_DEV_NET] = {CH_ID_NET, "vm.add-net"},
     [VIVI_DEV_SHARE] = {CH_ID_SHARE, "vm.add-fs"},
+    [VIVI_DEV_VSOCK] = {CH_ID_VSOCK, "vm.add-vsock"},
     [VIVI_DEV_PMEM] = {CH_ID_PMEM, "vm.add-pmem"},
     [VIVI_DEV_VDPA] = {CH_ID_VDPA, "vm.add-vdpa"},
     [VIVI_DEV_VFIO] = {CH_ID_VFIO, "vm.add-device"},
@@ -45,7 +46,54 @@ static bool kind_of(const char *name, enum vivi_device_kind *ret, const char **r
     return false;
 }
 
-/* ---- add ---- */
+/* ---- may it ---- */
+
+/* Whether other processes can map this run's memory. */
+static bool is_shared(const json_t *memory)
+{
+    const json_t *zones = json_object_get(memory, "zones"), *zone;
+    size_t i, shared = 0;
+
+    json_array_foreach(zones, i, zone) shared += json_is_true(json_object_get(zone, "shared")) ||
+                                                 json_is_true(json_object_get(zone, "hugepages"));
+    return json_is_true(json_object_get(memory, "shared")) ||
+           json_is_true(json_object_get(memory, "hugepages")) ||
+           (shared > 0 && shared == json_array_size(zones));
+}
+
+static int may_add(const struct ch_machine *m, const json_t *body, enum vivi_device_kind kind,
+                   viv_error *err)
+{
+    if (kind == VIVI_DEV_VHOST_USER && !ch_version_since(&m->version, 52, 0))
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "needs Cloud Hypervisor 52 or later");
+    if (!body) /* restored: the VMM knows what it has */
+        return 0;
+    if ((kind == VIVI_DEV_SHARE || kind == VIVI_DEV_USER || kind == VIVI_DEV_VHOST_USER) &&
+        !is_shared(json_object_get(body, "memory")))
+        return vivi_fail(err, VIV_E_UNSUPPORTED,
+                         "other processes cannot map this run's memory (memory.shared)");
+    if (kind == VIVI_DEV_VSOCK && json_object_get(body, "vsock"))
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "the guest has a vsock already, its agent's");
+    return 0;
+}
+
+/* The VMM takes away no others. */
+static int may_remove(enum vivi_device_kind kind, viv_error *err)
+{
+    if (kind == VIVI_DEV_VDPA || kind == VIVI_DEV_VHOST_USER)
+        return vivi_fail(err, VIV_E_UNSUPPORTED,
+                         "Cloud Hypervisor takes no %s devices away while a VM runs",
+                         kind == VIVI_DEV_VDPA ? "vDPA" : "generic vhost-user");
+    return 0;
+}
+
+int ch_may_device(void *priv, enum vivi_device_kind kind, bool adding, viv_error *err)
+{
+    const struct ch_machine *m = priv;
+    const json_t *body = ch_boot_body(m);
+
+    return adding ? may_add(m, body, kind, err) : may_remove(kind, err);
+}
 
 /* Whether the path is a rule's or lies below it. */
 static bool is_below(const char *path, const char *rule)
@@ -57,13 +105,33 @@ static bool is_below(const char *path, const char *rule)
     return strncmp(path, rule, n) == 0 && (path[n] == '/' || path[n] == '\0' || n == 1);
 }
 
+/* Whether it is the file of a device that was there at the start: the VMM may still open it. */
+static bool was_there(const json_t *body, const char *path)
+{
+    static const struct {
+        const char *list, *key;
+    } files[] = {{"disks", "path"}, {"pmem", "file"}, {"vdpa", "path"}};
+    const json_t *one;
+    size_t i;
+
+    for (size_t k = 0; k < ARRAY_SIZE(files); k++)
+        json_array_foreach(json_object_get(body, files[k].list), i, one)
+        {
+            const char *file = json_string_value(json_object_get(one, files[k].key));
+
+            if (file && strcmp(path, file) == 0)
+                return true;
+        }
+    return strcmp(path, CH_TUN) == 0 && json_array_size(json_object_get(body, "net")) > 0;
+}
+
 /* The VMM's sandbox was made at its start and cannot be widened. */
 static bool may_open(const struct ch_machine *m, const char *path)
 {
     const json_t *body = ch_boot_body(m), *one;
     size_t i;
 
-    if (!json_is_true(json_object_get(body, "landlock_enable")))
+    if (!json_is_true(json_object_get(body, "landlock_enable")) || was_there(body, path))
         return true;
     json_array_foreach(json_object_get(body, "landlock_rules"), i, one)
     {
@@ -72,40 +140,71 @@ static bool may_open(const struct ch_machine *m, const char *path)
         if (rule && is_below(path, rule))
             return true;
     }
-    json_array_foreach(json_object_get(body, "disks"), i, one)
-    {
-        const char *disk = json_string_value(json_object_get(one, "path"));
-
-        if (disk && strcmp(path, disk) == 0)
-            return true;
-    }
     return false;
+}
+
+/* What the VMM opens for a device, and the field that says so; at most two paths. */
+struct opens {
+    const char *field;
+    const char *paths[2];
+};
+
+static struct opens opens_of(const struct vivi_device *d)
+{
+    const struct vivi_config *c = d->config;
+
+    switch (d->kind) {
+    case VIVI_DEV_DISK: return (struct opens){"path", {c->disks[d->index].path}};
+    case VIVI_DEV_PMEM: return (struct opens){"path", {c->pmem[d->index].path}};
+    case VIVI_DEV_VDPA: return (struct opens){"path", {c->vdpa[d->index].path}};
+    case VIVI_DEV_VFIO: return (struct opens){"vfio", {CH_VFIO, CH_SYS_DEVICES}};
+    case VIVI_DEV_NET:
+        if (c->nets[d->index].type == VIVI_NET_TAP)
+            return (struct opens){"tap", {CH_TUN, CH_SYS_NET}};
+        break;
+    case VIVI_DEV_SHARE: /* sockets are not opened */
+    case VIVI_DEV_USER:
+    case VIVI_DEV_VHOST_USER:
+    case VIVI_DEV_VSOCK:
+    case VIVI_DEV_COUNT_: break;
+    }
+    return (struct opens){NULL, {NULL}};
 }
 
 /* What keeps a device from being added that the VMM would only find out after a while, or tell in
  * other words. */
 static int check_device(const struct ch_machine *m, const struct vivi_device *d, viv_error *err)
 {
-    const struct vivi_config *c = d->config;
-    const char *list = vivi_device_kind_list(d->kind), *path = NULL;
+    const struct opens opens = opens_of(d);
+    const json_t *body = ch_boot_body(m);
     char field[128];
 
-    if (d->kind == VIVI_DEV_VHOST_USER && !ch_version_since(&m->version, 52, 0))
-        return vivi_fail(err, VIV_E_UNSUPPORTED, "%s.%s: needs Cloud Hypervisor 52 or later", list,
-                         d->id);
-    if (d->kind == VIVI_DEV_DISK)
-        path = c->disks[d->index].path;
-    if (d->kind == VIVI_DEV_PMEM)
-        path = c->pmem[d->index].path;
-    if (d->kind == VIVI_DEV_VDPA)
-        path = c->vdpa[d->index].path;
-    if (!path || may_open(m, path))
-        return 0;
-    (void)snprintf(field, sizeof(field), "%s.%s.path", list, d->id);
-    (void)vivi_fail_field(err, VIV_E_DENIED, field,
-                          "%s: this run of the VM may not open it (sandbox.allow)", path);
-    vivi_hint(err, "add its directory to sandbox.allow, and start the VM again");
-    return -VIV_E_DENIED;
+    if (d->kind == VIVI_DEV_NET && d->config->nets[d->index].type == VIVI_NET_VHOST_USER && body &&
+        !is_shared(json_object_get(body, "memory")))
+        return vivi_fail(err, VIV_E_UNSUPPORTED,
+                         "other processes cannot map this run's memory (memory.shared)");
+    for (size_t i = 0; i < ARRAY_SIZE(opens.paths) && opens.paths[i]; i++) {
+        if (may_open(m, opens.paths[i]))
+            continue;
+        (void)snprintf(field, sizeof(field), "%s.%s.%s", vivi_device_kind_list(d->kind), d->id,
+                       opens.field);
+        (void)vivi_fail_field(err, VIV_E_DENIED, field,
+                              "%s: this run of the VM may not open it (sandbox.allow)",
+                              opens.paths[i]);
+        vivi_hint(err, "add %s to sandbox.allow, and start the VM again",
+                  opens.paths[1] ? "it" : "its directory");
+        return -VIV_E_DENIED;
+    }
+    return 0;
+}
+
+/* ---- add ---- */
+
+/* Its socket lies in the run directory, as the plan would have it. */
+static json_t *body_of(const struct ch_machine *m, const struct vivi_device *d)
+{
+    return d->kind == VIVI_DEV_VSOCK ? ch_vsock_config(d->config, m->run_dir)
+                                     : ch_device_config(d, &m->version);
 }
 
 int ch_device_add(void *priv, const struct vivi_device *d, uint64_t op, viv_error *err)
@@ -116,7 +215,7 @@ int ch_device_add(void *priv, const struct vivi_device *d, uint64_t op, viv_erro
 
     if (r < 0)
         return r;
-    body = ch_device_config(d, &m->version);
+    body = body_of(m, d);
     if (!body)
         return vivi_fail_oom(err);
     r = ch_http_send(&m->http,

@@ -132,6 +132,7 @@ const json_t *ch_boot_body(const struct ch_machine *m);
 /* ---- hot.c: devices and counters of a running machine ---- */
 /* The VMM's id of a device of ours. */
 void ch_device_name(enum vivi_device_kind kind, const char *id, char ret[CH_ID_BYTES]);
+int ch_may_device(void *m, enum vivi_device_kind kind, bool adding, viv_error *err);
 int ch_device_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err);
 int ch_device_remove(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
                      viv_error *err);
