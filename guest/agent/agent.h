@@ -47,6 +47,10 @@ struct channel {
     bool linked;            /* somebody is at the other end, as far as can be seen */
     bool readable;          /* not yet read empty */
     struct vivi_aw aw;
+    /* Data on its way without a copy: frames are put together in the second pipe. */
+    int gather[2], frame[2];
+    size_t framed;    /* bytes in there; they go before those in out */
+    bool copies_only; /* this kind of stream cannot do it */
     size_t out_at, out_end;
     unsigned char in[2 * VIVI_AW_BUFFER_MIN];
     unsigned char out[AGENT_OUT_BYTES];
@@ -142,6 +146,11 @@ bool channel_has_room(const struct agent *a, size_t payload);
  */
 char *channel_begin(struct agent *a, size_t want, size_t *ret_room);
 void channel_commit(struct agent *a, uint32_t stream, unsigned channel, size_t len);
+/*
+ * What a pipe holds becomes one DATA frame without being copied: how much, at most want; 0 when it
+ * is to be read into place instead, since nothing may be overtaken, or nothing was there.
+ */
+size_t channel_splice(struct agent *a, uint32_t stream, unsigned channel, int pipe_fd, size_t want);
 /* Everything else. Dropped when no session is up; there is room by construction. */
 void channel_send(struct agent *a, const struct vivi_aw_frame *f);
 void channel_send_fields(struct agent *a, enum vivi_aw_type type, uint32_t stream,
@@ -197,14 +206,26 @@ bool request_ids(const char *user, uint32_t *ret_uid, uint32_t *ret_gid);
 
 /* The descriptors 0, 1 and 2 stand; status_fd takes a record 'R' when it cannot be run. */
 _Noreturn void child_exec(const struct child_request *q, int status_fd);
-#define CHILD_STATUS_FD 3
+#define CHILD_STATUS_FD   3
+#define CHILD_FAILURE_MAX 1024u /* fields of a RESULT */
+
+/* Neither terminal, nor user, nor directory: then child_spawn is the way. */
+bool child_is_plain(const struct child_request *q);
+/*
+ * Starts it with these descriptors, −1 = /dev/null: the process, or −code and err. Fields in
+ * ret_failure: it could not be run, and the process ends by itself.
+ */
+pid_t child_spawn(const struct child_request *q, const int fds[3],
+                  struct vivi_aw_writer *ret_failure, viv_error *err);
 
 /* Before anything else in a child: a session of its own, no signal or limit of the agent's. */
 void child_begin(void);
 /* status_fd becomes CHILD_STATUS_FD; of the others only 0, 1 and 2 stay open. */
 void child_keep_only(int status_fd);
-/* Room for the descriptors of all streams; children get the limit back that there was before. */
-void child_raise_limits(void);
+/* Once, at the beginning: signals as they are by default, no descriptor that a program inherits,
+ * and room for the descriptors of all streams; children get the limit back that there was before.
+ */
+void child_prepare(void);
 void child_record(int status_fd, char kind, const struct vivi_aw_writer *w);
 
 /* ---- workers ------------------------------------------------------------------------------ */

@@ -7,16 +7,24 @@
  *
  * Output is one buffer of whole frames. The handshake's bytes go behind the last of them, so they
  * always stand between two frames.
+ *
+ * Much data does not go through it: what a command's pipe holds is moved (splice) into a first pipe
+ * of ours, which tells how much it is; then head, data and seal into a second one, and that whole
+ * into the stream. A virtio-serial port takes the pages themselves, in one go. It must be given all
+ * that the pipe holds: Linux (up to 6.1 at least) makes a broken descriptor chain of a part of it.
  */
 #include "agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #define TURN_READS 64
+/* Pages of a window, and one each for head and seal. */
+#define FRAME_PIPE_BYTES (2 * VIVI_AW_WINDOW)
 
 static uint64_t random_nonce(void)
 {
@@ -32,6 +40,7 @@ void channel_init(struct agent *a)
     struct channel *c = &a->channel;
 
     c->stream.fd = c->listener.fd = c->uevents.fd = -1;
+    c->gather[0] = c->gather[1] = c->frame[0] = c->frame[1] = -1;
     vivi_aw_init(&c->aw, VIVI_AW_AGENT, c->in, sizeof(c->in), random_nonce());
 }
 
@@ -101,6 +110,105 @@ void channel_send_fields(struct agent *a, enum vivi_aw_type type, uint32_t strea
     channel_send(a, &f);
 }
 
+static void pipes_close(struct channel *c)
+{
+    for (int i = 0; i < 2; i++) {
+        vivi_close(&c->gather[i]);
+        vivi_close(&c->frame[i]);
+    }
+    c->framed = 0;
+}
+
+static bool pipes_open(struct channel *c)
+{
+    if (c->frame[0] >= 0)
+        return true;
+    if (pipe2(c->gather, O_CLOEXEC | O_NONBLOCK) == 0 &&
+        pipe2(c->frame, O_CLOEXEC | O_NONBLOCK) == 0 &&
+        fcntl(c->frame[1], F_SETPIPE_SZ, FRAME_PIPE_BYTES) >= (int)FRAME_PIPE_BYTES)
+        return true;
+    pipes_close(c);
+    c->copies_only = true;
+    return false;
+}
+
+/* Head, what was gathered, seal. False: they did not fit, which cannot be. */
+static bool put_together(struct channel *c, const struct vivi_aw_frame *f)
+{
+    unsigned char head[VIVI_AW_HEAD], seal[VIVI_AW_SEAL];
+    size_t left = f->len;
+
+    vivi_aw_head(f, head);
+    vivi_aw_seal(&c->aw, seal);
+    if (write(c->frame[1], head, sizeof(head)) != (ssize_t)sizeof(head))
+        return false;
+    while (left > 0) {
+        ssize_t n = splice(c->gather[0], NULL, c->frame[1], NULL, left, SPLICE_F_NONBLOCK);
+
+        if (n <= 0)
+            return false;
+        left -= (size_t)n;
+    }
+    c->framed = f->len + VIVI_AW_FRAME_EXTRA;
+    return write(c->frame[1], seal, sizeof(seal)) == (ssize_t)sizeof(seal);
+}
+
+/* The stream does not take pages: the frame goes by way of the buffer, which is empty. */
+static void copy_framed(struct channel *c)
+{
+    ssize_t n;
+
+    c->copies_only = true;
+    make_room(c, c->framed);
+    n = read(c->frame[0], c->out + c->out_end, c->framed);
+    c->out_end += n > 0 ? (size_t)n : 0;
+    pipes_close(c);
+}
+
+static void start_over(struct agent *a);
+
+/* True when nothing of it waits any more. */
+static bool flush_framed(struct agent *a)
+{
+    struct channel *c = &a->channel;
+
+    while (c->framed > 0) {
+        ssize_t n = splice(c->frame[0], NULL, c->stream.fd, NULL, c->framed, SPLICE_F_NONBLOCK);
+
+        if (n > 0)
+            c->framed -= (size_t)n;
+        else if (n < 0 && (errno == EINVAL || errno == ENOSYS) && c->out_at == c->out_end)
+            copy_framed(c);
+        else if (n == 0 || (n < 0 && errno == ENOMEM))
+            start_over(a); /* a port that was out of memory has thrown it away */
+        else if (n < 0 && errno != EINTR)
+            return false; /* full: an edge will tell; or gone, which shows when reading */
+    }
+    return true;
+}
+
+size_t channel_splice(struct agent *a, uint32_t stream, unsigned channel, int pipe_fd, size_t want)
+{
+    struct channel *c = &a->channel;
+    struct vivi_aw_frame f = {.type = VIVI_AW_DATA, .channel = (uint16_t)channel, .stream = stream};
+    ssize_t n;
+
+    if (c->copies_only || !c->aw.up || !pipes_open(c))
+        return 0;
+    channel_flush(a);
+    if (!c->aw.up || c->stream.fd < 0 || c->framed > 0 || c->out_at != c->out_end)
+        return 0;
+    n = splice(pipe_fd, NULL, c->gather[1], NULL, want, SPLICE_F_NONBLOCK);
+    if (n <= 0)
+        return 0;
+    f.len = (size_t)n;
+    if (!put_together(c, &f))
+        start_over(a);
+    else
+        channel_flush(a);
+    return (size_t)n;
+}
+
 static void greet(struct channel *c)
 {
     while (c->aw.hello_due && room(c) >= VIVI_AW_HELLO_MAX) {
@@ -117,6 +225,8 @@ static void link_down(struct agent *a)
     c->linked = false;
     c->readable = false;
     c->out_at = c->out_end = 0;
+    if (c->framed > 0)
+        pipes_close(c);
     c->aw.up = false;
     streams_stop_all(a);
 }
@@ -129,6 +239,14 @@ static void link_up(struct agent *a, bool fresh)
     c->readable = true;
     c->out_at = c->out_end = 0;
     vivi_aw_connected(&c->aw, random_nonce(), fresh);
+}
+
+/* What the peer got is no whole frame: a new session. */
+static void start_over(struct agent *a)
+{
+    pipes_close(&a->channel);
+    link_down(a);
+    link_up(a, false);
 }
 
 static void stream_lost(struct agent *a)
@@ -170,6 +288,7 @@ static void stream_begin(struct agent *a, int fd_consume, bool fresh)
 
     source_open(&c->stream, fd_consume, a, stream_ready);
     source_arm(a, &c->stream, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+    c->copies_only = false;
     link_up(a, fresh);
 }
 
@@ -230,6 +349,7 @@ void channel_close(struct agent *a)
     struct channel *c = &a->channel;
 
     link_down(a);
+    pipes_close(c);
     source_close(a, &c->stream);
     source_close(a, &c->listener);
     source_close(a, &c->uevents);
@@ -288,6 +408,8 @@ void channel_flush(struct agent *a)
 {
     struct channel *c = &a->channel;
 
+    if (!c->linked || c->stream.fd < 0 || !flush_framed(a))
+        return;
     greet(c);
     while (c->linked && c->stream.fd >= 0 && c->out_at < c->out_end) {
         ssize_t n = write(c->stream.fd, c->out + c->out_at, c->out_end - c->out_at);

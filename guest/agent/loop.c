@@ -62,10 +62,11 @@ void source_close(struct agent *a, struct source *s)
 
 static void signalled(struct agent *a, struct source *s, uint32_t events)
 {
-    struct signalfd_siginfo info;
+    struct signalfd_siginfo info[3]; /* each signal stands there once; told again what is left */
+    ssize_t n = read(s->fd, info, sizeof(info));
 
-    while (read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo != SIGCHLD)
+    for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(info[0]); i++) {
+        if (info[i].ssi_signo != SIGCHLD)
             a->quit = true;
     }
     process_reap(a);

@@ -131,10 +131,10 @@ int main(int argc, char **argv)
         return r;
     a->options = &options;
     state_dir = options.state_dir;
+    child_prepare();
     left_open(a);
     a->thaw_at_ms = left_frozen(a) ? 0 : AGENT_NEVER;
     a->signals.fd = a->epoll_fd = -1;
-    child_raise_limits();
     channel_init(a);
     introduce(a);
     r = loop_init(a, &err);

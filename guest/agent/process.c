@@ -4,7 +4,8 @@
  * Pipes (or a pseudo-terminal) lead to the child, and a status socket comes back, with records:
  * u8 'S' or 'R' | u16 length | fields. 'S' are STARTED's fields, 'R' RESULT's. A command's status
  * socket is close-on-exec, so its end without a record means that the program runs. A worker is
- * told through it that its input is complete.
+ * told through it that its input is complete. A plain command (child.c) has none: when child_spawn
+ * returns it runs, or cannot.
  *
  * A stream ends when the child was reaped, its status socket has ended, and what it had written
  * until then was sent. Not when the last writer closes the pipe: a daemon that a command left
@@ -32,6 +33,7 @@
 #include "procs.h"
 
 #define BURST_READS 4
+#define SPLICE_MIN  8192u /* below, a copy is cheaper */
 #define KILL_GRACE  2000
 /* What a terminal still holds comes through a work queue of the kernel. */
 #define TTY_GRACE_MS 100
@@ -52,12 +54,14 @@ struct process {
     char *held;     /* owned; input that the child has not taken yet */
     size_t held_at, held_len;
     bool in_ended;
-    unsigned char record[3 + AGENT_RECORD_MAX];
+    unsigned char *record; /* owned; RECORD_BYTES, with the status socket */
     size_t record_len;
-    char result[AGENT_RECORD_MAX]; /* record 'R' */
+    char *result; /* owned; record 'R' */
     size_t result_len;
     bool has_result;
 };
+
+#define RECORD_BYTES (3 + AGENT_RECORD_MAX)
 
 static struct process *process_of(struct stream *s)
 {
@@ -179,6 +183,13 @@ static void on_eof(struct stream *s, unsigned channel)
 
 /* ---- output -------------------------------------------------------------------------------- */
 
+static size_t waiting_in(int fd)
+{
+    int n = 0;
+
+    return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
+}
+
 static void finish(struct process *p);
 
 static void output_end(struct process *p, unsigned i)
@@ -197,7 +208,7 @@ static bool may_speak(const struct process *p)
 /* How much may be read now; 0: nothing for lack of credit, or because all was read. */
 static size_t output_allowed(const struct process *p, unsigned i)
 {
-    size_t n = p->s.credit.send < VIVI_AW_DATA_BEST ? p->s.credit.send : VIVI_AW_DATA_BEST;
+    size_t n = p->s.credit.send < VIVI_AW_PAYLOAD_MAX ? p->s.credit.send : VIVI_AW_PAYLOAD_MAX;
 
     if (p->pid == 0 && !p->tty && p->left[i] < n)
         n = p->left[i];
@@ -215,18 +226,36 @@ static void output_dry(struct process *p, unsigned i, ssize_t got)
         output_end(p, i);
 }
 
+static void output_sent(struct process *p, unsigned i, size_t n)
+{
+    vivi_aw_credit_sent(&p->s.credit, n);
+    if (p->pid == 0 && !p->tty)
+        p->left[i] -= n;
+}
+
+static unsigned output_channel(unsigned i)
+{
+    return i == 0 ? VIVI_AW_STDOUT : VIVI_AW_STDERR;
+}
+
+/* Much of it goes the short way: false when there is little, or it must not overtake anything. */
+static bool output_moved(struct process *p, unsigned i, size_t n)
+{
+    if (p->tty || n < SPLICE_MIN || waiting_in(p->out[i].fd) < SPLICE_MIN)
+        return false;
+    n = channel_splice(p->s.agent, p->s.id, output_channel(i), p->out[i].fd, n);
+    if (n > 0 && p->s.id != 0)
+        output_sent(p, i, n);
+    return n > 0;
+}
+
 /* One read, straight into a frame: false when there is no more for now. */
-static bool output_once(struct process *p, unsigned i)
+static bool output_copied(struct process *p, unsigned i, size_t n)
 {
     struct agent *a = p->s.agent;
-    size_t n = output_allowed(p, i);
     char *to = n == 0 ? NULL : channel_begin(a, n, &n);
     ssize_t got;
 
-    if (p->pid == 0 && !p->tty && p->left[i] == 0) {
-        output_end(p, i);
-        return false;
-    }
     if (to == NULL) {
         source_arm(a, &p->out[i], 0);
         stream_starve(&p->s);
@@ -237,11 +266,20 @@ static bool output_once(struct process *p, unsigned i)
         output_dry(p, i, got);
         return false;
     }
-    vivi_aw_credit_sent(&p->s.credit, (size_t)got);
-    channel_commit(a, p->s.id, i == 0 ? VIVI_AW_STDOUT : VIVI_AW_STDERR, (size_t)got);
-    if (p->pid == 0 && !p->tty)
-        p->left[i] -= (size_t)got;
+    channel_commit(a, p->s.id, output_channel(i), (size_t)got);
+    output_sent(p, i, (size_t)got);
     return true;
+}
+
+static bool output_once(struct process *p, unsigned i)
+{
+    size_t n = output_allowed(p, i);
+
+    if (p->pid == 0 && !p->tty && p->left[i] == 0) {
+        output_end(p, i);
+        return false;
+    }
+    return output_moved(p, i, n) || (p->out[i].fd >= 0 && output_copied(p, i, n));
 }
 
 static void output_pump(struct process *p, unsigned i)
@@ -275,6 +313,17 @@ static void tell_started(struct process *p, const char *fields, size_t len)
     p->started = true;
 }
 
+/* Without memory for it the RESULT has no fields. */
+static void take_result(struct process *p, const char *fields, size_t len)
+{
+    free(p->result);
+    p->result = malloc(len);
+    p->result_len = p->result == NULL ? 0 : len;
+    if (p->result_len > 0)
+        memcpy(p->result, fields, len);
+    p->has_result = true;
+}
+
 static void take_record(struct process *p)
 {
     size_t len;
@@ -286,32 +335,33 @@ static void take_record(struct process *p)
         if (p->record[0] == 'S') {
             tell_started(p, (const char *)p->record + 3, len);
         } else {
-            memcpy(p->result, p->record + 3, len);
-            p->result_len = len;
-            p->has_result = true;
+            take_result(p, (const char *)p->record + 3, len);
         }
         p->record_len -= 3 + len;
         memmove(p->record, p->record + 3 + len, p->record_len);
     }
 }
 
-static void status_end(struct process *p)
+static void tell_pid(struct process *p)
 {
     char buf[32];
     struct vivi_aw_writer w = VIVI_AW_WRITER(buf);
 
+    vivi_aw_put_u64(&w, "pid", (uint64_t)p->pid);
+    tell_started(p, buf, w.len);
+}
+
+static void status_end(struct process *p)
+{
     source_close(p->s.agent, &p->status);
-    if (p->worker == NULL && !p->has_result) {
-        vivi_aw_put_u64(&w, "pid", (uint64_t)p->pid);
-        tell_started(p, buf, w.len);
-    }
+    if (p->worker == NULL && !p->has_result)
+        tell_pid(p);
 }
 
 static void status_pump(struct process *p)
 {
     while (p->status.fd >= 0) {
-        ssize_t n =
-            read(p->status.fd, p->record + p->record_len, sizeof(p->record) - p->record_len);
+        ssize_t n = read(p->status.fd, p->record + p->record_len, RECORD_BYTES - p->record_len);
 
         if (n > 0) {
             p->record_len += (size_t)n;
@@ -377,13 +427,6 @@ static void finish(struct process *p)
     p->s.over = true;
 }
 
-static size_t waiting_in(int fd)
-{
-    int n = 0;
-
-    return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
-}
-
 static void reaped(struct process *p, int status)
 {
     status_pump(p);
@@ -446,6 +489,10 @@ static void on_done(struct stream *s)
     source_close(s->agent, &p->out[0]);
     source_close(s->agent, &p->out[1]);
     source_close(s->agent, &p->status);
+    free(p->record);
+    free(p->result);
+    p->record = NULL;
+    p->result = NULL;
 }
 
 static void on_stop(struct stream *s)
@@ -565,11 +612,13 @@ static int lay_pipes(struct plumbing *t, const struct worker *w, const struct ch
                      viv_error *err)
 {
     bool input = w != NULL ? w->input : q->input;
+    bool plain = w == NULL && child_is_plain(q);
     int r = 0;
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, t->status) < 0)
+    if (!plain && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, t->status) < 0)
         return vivi_fail_errno(err, errno, "cannot make a socket pair");
-    (void)fcntl(t->status[0], F_SETFL, O_NONBLOCK);
+    if (!plain)
+        (void)fcntl(t->status[0], F_SETFL, O_NONBLOCK);
     if (w == NULL && q->tty)
         return open_terminal(t, q, err);
     if (r == 0 && input)
@@ -613,37 +662,76 @@ static void adopt(struct process *p, struct plumbing *t)
     source_arm(a, &p->status, EPOLLIN);
 }
 
+/* What a request is while it is being started. */
+struct start {
+    const struct worker *w;
+    const struct vivi_aw_frame *f;
+    struct child_request q;
+    struct plumbing t;
+    char failure[CHILD_FAILURE_MAX];
+    size_t failure_len;
+};
+
+/* The process, or −code. */
+static pid_t begin(struct start *s, struct process *p, viv_error *err)
+{
+    struct vivi_aw_writer failure = VIVI_AW_WRITER(s->failure);
+    pid_t pid;
+
+    if (s->t.status[0] < 0) {
+        pid = child_spawn(&s->q, s->t.child, &failure, err);
+        s->failure_len = failure.len;
+        return pid;
+    }
+    p->record = malloc(RECORD_BYTES);
+    if (p->record == NULL)
+        return vivi_fail_oom(err);
+    pid = fork();
+    if (pid < 0)
+        return vivi_fail_errno(err, errno, "cannot make a process");
+    if (pid == 0)
+        become(&s->t, s->w, s->f, &s->q);
+    return pid;
+}
+
+static void begun(struct agent *a, struct start *s, struct process *p, pid_t pid)
+{
+    p->pid = pid;
+    p->worker = s->w;
+    p->tty = s->q.tty;
+    p->slot = left_add(a, pid);
+    streams_add(a, &p->s, &process_ops, s->f->stream);
+    adopt(p, &s->t);
+    p->s.due_ms = s->q.timeout_ms == 0 ? AGENT_NEVER : loop_now_ms() + s->q.timeout_ms;
+    if (s->w != NULL)
+        worker_opened(a, s->w, s->f);
+    if (s->failure_len > 0)
+        take_result(p, s->failure, s->failure_len);
+    else if (p->status.fd < 0)
+        tell_pid(p);
+}
+
 int process_open(struct agent *a, const struct vivi_aw_frame *f, viv_error *err)
 {
-    const struct worker *w = worker_find(vivi_aw_kind(f->payload, f->len));
-    struct plumbing t = PLUMBING_NONE;
-    struct child_request q = {0};
+    struct start s = {
+        .w = worker_find(vivi_aw_kind(f->payload, f->len)), .f = f, .t = PLUMBING_NONE};
     struct process *p = NULL;
     pid_t pid = -1;
-    int r = w == NULL ? request_parse(f, &q, err) : 0;
+    int r = s.w == NULL ? request_parse(f, &s.q, err) : 0;
 
     if (r == 0)
-        r = lay_pipes(&t, w, &q, err);
+        r = lay_pipes(&s.t, s.w, &s.q, err);
     if (r == 0 && (p = calloc(1, sizeof(*p))) == NULL)
         r = vivi_fail_oom(err);
-    if (r == 0 && (pid = fork()) < 0)
-        r = vivi_fail_errno(err, errno, "cannot make a process");
-    if (pid == 0)
-        become(&t, w, f, &q);
+    if (r == 0 && (pid = begin(&s, p, err)) < 0)
+        r = (int)pid;
     if (r == 0) {
-        p->pid = pid;
-        p->worker = w;
-        p->tty = q.tty;
-        p->slot = left_add(a, pid);
-        streams_add(a, &p->s, &process_ops, f->stream);
-        adopt(p, &t);
-        p->s.due_ms = q.timeout_ms == 0 ? AGENT_NEVER : loop_now_ms() + q.timeout_ms;
-        if (w != NULL)
-            worker_opened(a, w, f);
+        begun(a, &s, p, pid);
     } else {
+        free(p != NULL ? p->record : NULL);
         free(p);
     }
-    plumbing_done(&t);
+    plumbing_done(&s.t);
     return r;
 }
 

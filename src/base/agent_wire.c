@@ -21,7 +21,7 @@ enum { HUNT, GREET, FRAMES };
 #define SYNC_FIRST  0xf6u
 #define PAD_BYTES   (VIVI_AW_PAYLOAD_MAX + VIVI_AW_FRAME_EXTRA)
 #define HELLO_FIXED 40u
-#define CREDIT_STEP (VIVI_AW_WINDOW / 4)
+#define CREDIT_STEP (VIVI_AW_WINDOW / 2)
 
 static const char sync_pattern[VIVI_AW_SYNC_BYTES + 1] = "\xf6vivarium agent channel, sync 1\n";
 

@@ -253,8 +253,8 @@ void vivi_aw_credit_sent(struct vivi_aw_credit *c, size_t n); /* n ≤ c->send *
 /* The peer's DATA of n bytes came: 0, or −VIV_E_PROTOCOL when it had no credit. */
 int vivi_aw_credit_received(struct vivi_aw_credit *c, size_t n);
 /*
- * n bytes were handed on: how much to give back in a CREDIT frame now, 0 = not yet. A quarter of
- * the window gathers first, so that the peer never runs dry and CREDIT frames stay few.
+ * n bytes were handed on: how much to give back in a CREDIT frame now, 0 = not yet. Half of the
+ * window gathers first: CREDIT frames stay few, and the peer has the other half meanwhile.
  */
 uint32_t vivi_aw_credit_consumed(struct vivi_aw_credit *c, size_t n);
 /* The peer's CREDIT: 0, or −VIV_E_PROTOCOL when it is damaged or above the window. */

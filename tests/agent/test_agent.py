@@ -110,6 +110,35 @@ def test_words_environment_directory_and_user_arrive_unchanged(host):
     assert s.stdout == b"a b||'\"$\\|\n|b c=d|/usr|65534\n"
 
 
+def test_of_a_variable_that_is_given_twice_the_later_one_counts(host):
+    s = host.open("exec", ("arg", "env"), *[("env", e) for e in ("A=1", "HOME=/else", "B=", "A=2", "=x", "none")])
+    s.wait()
+    found = s.stdout.decode().splitlines()
+    assert [v for v in found if v.split("=")[0] in ("", "A", "B", "HOME", "none")] == ["HOME=/else", "A=2", "B="]
+
+
+def test_the_path_that_is_given_is_searched(host, tmp_path):
+    for folder, mode in (("no", 0o644), ("yes", 0o755)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tool").write_text(f"#!/bin/sh\necho {folder}\n")
+        (tmp_path / folder / "tool").chmod(mode)
+    at = f"PATH={tmp_path}/none:{tmp_path}/no:{tmp_path}/yes:/bin"
+    assert host.run("tool", env=at).stdout == b"yes\n"
+    assert host.run("tool", env=f"PATH={tmp_path}/no").result["text"] == "tool: permission denied"
+    assert host.run("", env=at).result["exit"] == "127"
+
+
+@pytest.mark.parametrize("command", ["cat {}", "dd if={} bs=64k", "dd if={} bs=100"])
+def test_much_output_comes_byte_for_byte(host, command, tmp_path):
+    """Moved from pipe to channel without a copy, among frames that are copied."""
+    data = os.urandom(300_000 if "100" in command else 10_000_000)
+    (tmp_path / "data").write_bytes(data)
+    s = host.exec("sh", "-c", command.format(tmp_path / "data"))
+    small = [host.exec("echo", str(i)) for i in range(20)]
+    assert s.wait() == {"exit": "0"} and s.stdout == data
+    assert [x.wait() and x.stdout for x in small] == [b"%d\n" % i for i in range(20)]
+
+
 def test_nothing_of_the_agent_is_inherited(host):
     assert host.run("sh", "-c", "ls /proc/$$/fd").stdout.split() == [b"0", b"1", b"2"]
     s = host.run("cat", "/proc/self/status")
