@@ -475,6 +475,7 @@ int vivi_adopt(struct vivi_monitor *m, viv_error *err)
     vivi_op_load_journal(m);
     if (vivi_state_has_vmm(m->st.state)) {
         recall_ready(m);
+        m->state_durable = m->op.verb == VIVI_VERB_START; /* died before it was synced, maybe */
         vivi_arm(m, &m->serve_early,
                  &(struct vivi_arm){"adopt-serve", VIVI_ADOPT_SERVE_MS, serve_early});
         vivi_record_state(m); /* who looks at the record finds us, not our predecessor */

@@ -55,6 +55,23 @@ static void start_wants_it_and_stop_does_not(void **state)
     assert_string_equal(rig_state(r).desired, "stopped");
 }
 
+/* The sync would hold the VMM up; whoever asked gets no answer before it. */
+static void a_wish_is_synced_when_the_vmm_is_there(void **state)
+{
+    struct rig *r = *state;
+    uint64_t id;
+
+    r->hold_spawn = true;
+    id = ask(r, "start", NULL);
+    assert_string_equal(rig_state(r).desired, "running");
+    assert_true(r->m->state_durable); /* still to be done */
+    assert_false(rig_is_answered(r, &r->client, id));
+    rig_spawned(r);
+    rig_settle(r);
+    assert_false(r->m->state_durable);
+    rig_expect(r, &r->client, id, "ok");
+}
+
 static void what_the_guest_does_is_no_wish(void **state)
 {
     struct rig *r = *state;
@@ -161,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         P(start_wants_it_and_stop_does_not),
+        P(a_wish_is_synced_when_the_vmm_is_there),
         P(what_the_guest_does_is_no_wish),
         P(a_stop_for_now_leaves_it_wanted_unless_a_real_one_joins),
         P(a_stop_that_gives_up_leaves_it_wanted),
