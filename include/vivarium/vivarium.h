@@ -232,6 +232,10 @@ VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);
  *     version of the VMM made it, INVALID a disk has changed, WRONG_STATE
  *   wait: until ("ready" default, "exit", or a state); timeout_ms (none)
  *
+ * stop, pause, resume, reboot, snapshot, restore and the changes below also take async: the verb is
+ * over as soon as the VM's monitor has accepted it. The result then has "op", an id; how it ended
+ * is told by the event of type "op" that has the same id and a code ("OK", "TIMEOUT", …).
+ *
  * TIMEOUT ends the waiting only; the message says what goes on.
  */
 VIV_API int viv_vm_start(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
@@ -280,8 +284,9 @@ VIV_API int viv_vm_autostart(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_
  *
  * Options: dry_run: says what would be, and does nothing; next: leaves this run alone; live:
  * changes only this run (c from viv_vm_config with VIV_CONFIG_RUNNING); strict: is UNSUPPORTED, or
- * fails, and stores nothing when something cannot be changed in this run; timeout_ms (60000) for
- * each change that waits for the guest.
+ * fails, and stores nothing when something cannot be changed in this run (what the guest has only
+ * not done in time is TIMEOUT and stored: it waits, and can be asked for again); timeout_ms (60000)
+ * for each change that waits for the guest; async.
  *
  * Result: as of the verbs above, and "changes": [{path, op ("add", "remove", "change"), from, to,
  * when ("fixed", "next-start", "live"), applied ("now", "next-start", "refused"), reason}]. path is
@@ -293,6 +298,32 @@ VIV_API int viv_vm_autostart(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_
  */
 VIV_API int viv_vm_apply(viv_vm *m, const viv_config *c, const viv_opts *o, viv_op **ret_op,
                          viv_rec **ret_result, viv_error *err);
+
+/*
+ * Devices that come and go, and sizes: viv_vm_apply, strictly (unless live or next is given), of
+ * what is named here. Options, result and errors are those of viv_vm_apply but for strict, and:
+ *
+ *   device_add: kind ("disk", "net", "share", …); id (the next free one: "d1"); set, "KEY=VALUE" of
+ *     the device's fields, as often as it is set ("path=/d.img"). INVALID "disks.data: id is used
+ *     twice"; UNSUPPORTED a kind that this driver cannot add while the VM runs
+ *   device_remove: kind; id. The guest is asked to let go of it. NOT_FOUND; UNSUPPORTED the disk
+ *     with the guest's root; TIMEOUT the guest keeps it: it can be asked again
+ *   resize: cpus, a number; memory and balloon (what is left to the guest; "all"), as text
+ * ("2GiB"); disk, "ID=SIZE", as often as it is set. UNSUPPORTED beyond cpus.max, memory.max of this
+ * run; TIMEOUT the guest has not taken or given it yet: it can be asked again
+ */
+VIV_API int viv_vm_device_add(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                              viv_error *err);
+VIV_API int viv_vm_device_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op,
+                                 viv_rec **ret_result, viv_error *err);
+VIV_API int viv_vm_resize(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                          viv_error *err);
+/*
+ * Records, by kind: kind, id, what (its file, type or address, or null), live (this run has it),
+ * next (the next start has it), pending ("add", "remove", "change": what waits for the next start;
+ * null), place (disks and NICs: 1, 2, …; else null), config. From files; needs nobody.
+ */
+VIV_API int viv_vm_devices(viv_vm *m, viv_list **ret, viv_error *err);
 
 /* ---- inside the guest -------------------------------------------------------------------- */
 

@@ -9,10 +9,10 @@
 /* Every key of a verb's result, for a VM that was made, or would be. */
 static json_t *created_record(const char *name, const viv_vm *vm, bool dry_run)
 {
-    return json_pack("{s:s,s:s?,s:b,s:s?,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:[],s:b,s:b}", "name", name,
-                     "uuid", vm ? viv_vm_uuid(vm) : NULL, "changed", 1, "state",
+    return json_pack("{s:s,s:s?,s:b,s:s?,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:[],s:b,s:b}", "name",
+                     name, "uuid", vm ? viv_vm_uuid(vm) : NULL, "changed", 1, "state",
                      vm ? "created" : NULL, "ready", "ip", "reason", "rung", "run", "boot",
-                     "accel_notice", "changes", "created", 1, "dry_run", (int)dry_run);
+                     "accel_notice", "op", "changes", "created", 1, "dry_run", (int)dry_run);
 }
 
 static int say_created(struct vivi_cli *c, const char *name, const viv_vm *vm)

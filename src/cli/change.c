@@ -1,4 +1,4 @@
-/* How changes are asked for and told: apply, set, edit. */
+/* How changes are asked for and told: apply, set, edit, device, resize. */
 #include "cli/change.h"
 
 #include <string.h>
@@ -16,6 +16,7 @@ int vivi_changing_flags(struct vivi_cli *c, struct vivi_changing *ret)
     ret->dry_run = vivi_args_has(&c->args, "--dry-run");
     ret->next = vivi_args_has(&c->args, "--next");
     ret->live = vivi_args_has(&c->args, "--live");
+    ret->async = vivi_args_has(&c->args, "--async");
     if (ret->next && ret->live)
         return vivi_cli_usage(c, "without both it changes what it can now, and the next start",
                               "--next and --live exclude each other");
@@ -26,19 +27,28 @@ int vivi_changing_flags(struct vivi_cli *c, struct vivi_changing *ret)
 
 /* ---- asking ---- */
 
+int vivi_changing_options(const struct vivi_changing *how, viv_opts *o, viv_error *err)
+{
+    int r = viv_opts_set_bool(o, "dry_run", how->dry_run, err);
+
+    if (r >= 0)
+        r = viv_opts_set_bool(o, "next", how->next, err);
+    if (r >= 0)
+        r = viv_opts_set_bool(o, "live", how->live, err);
+    if (r >= 0)
+        r = viv_opts_set_bool(o, "async", how->async, err);
+    if (r >= 0 && how->timeout_ms > 0)
+        r = viv_opts_set_i64(o, "timeout_ms", how->timeout_ms, err);
+    return r;
+}
+
 static int options(const struct vivi_changing *how, viv_opts **ret, viv_error *err)
 {
     cleanup_opts viv_opts *o = NULL;
     int r = viv_opts_new(&o, err);
 
     if (r >= 0)
-        r = viv_opts_set_bool(o, "dry_run", how->dry_run, err);
-    if (r >= 0)
-        r = viv_opts_set_bool(o, "next", how->next, err);
-    if (r >= 0)
-        r = viv_opts_set_bool(o, "live", how->live, err);
-    if (r >= 0 && how->timeout_ms > 0)
-        r = viv_opts_set_i64(o, "timeout_ms", how->timeout_ms, err);
+        r = vivi_changing_options(how, o, err);
     if (r < 0)
         return r;
     *ret = take_ptr(o);
@@ -54,8 +64,11 @@ static int begin_once(viv_vm *vm, const struct vivi_changing *how, viv_op **ret,
 {
     cleanup_doc viv_config *config = NULL;
     cleanup_opts viv_opts *o = NULL;
-    int r = how->make(vm, how, &config, err);
+    int r;
 
+    if (how->call)
+        return how->call(vm, how->opts, ret, NULL, err);
+    r = how->make(vm, how, &config, err);
     if (r >= 0)
         r = options(how, &o, err);
     return r < 0 ? r : viv_vm_apply(vm, config, o, ret, NULL, err);
@@ -178,10 +191,13 @@ static int outcome(struct vivi_cli *c, struct vivi_job *job, const void *ctx)
 static int extend(const struct vivi_job *job, json_t *record, const void *ctx)
 {
     const struct vivi_changing *how = ctx;
+    int bad = json_object_set_new(record, "created", json_false()) |
+              json_object_set_new(record, "dry_run", json_boolean(how->dry_run));
 
     (void)job;
-    return json_object_set_new(record, "created", json_false()) |
-           json_object_set_new(record, "dry_run", json_boolean(how->dry_run));
+    if (!json_object_get(record, "changes")) /* accepted: nothing is known yet */
+        bad |= json_object_set_new(record, "changes", json_array());
+    return bad;
 }
 
 int vivi_changing_run(struct vivi_cli *c, viv_vm *vm, const struct vivi_changing *how)

@@ -21,6 +21,7 @@ enum vivi_targets {
     VIVI_TARGETS_WAIT,  /* VMs, then what to wait for */
     VIVI_TARGETS_SUB,   /* a subcommand, then VMs, or --all, or --filter */
     VIVI_TARGETS_SET,   /* a VM, then settings */
+    VIVI_TARGETS_DEVICE /* add|rm|ls, a VM, a kind of device, its fields or its id */
 };
 
 struct vivi_cli;
@@ -121,6 +122,8 @@ int vivi_cmd_kill(struct vivi_cli *c);
 int vivi_cmd_reboot(struct vivi_cli *c);
 int vivi_cmd_pause(struct vivi_cli *c);
 int vivi_cmd_resume(struct vivi_cli *c);
+int vivi_cmd_device(struct vivi_cli *c);
+int vivi_cmd_resize(struct vivi_cli *c);
 int vivi_cmd_rm(struct vivi_cli *c);
 int vivi_cmd_agent(struct vivi_cli *c);
 int vivi_cmd_autostart(struct vivi_cli *c);

@@ -51,6 +51,21 @@ static const struct vivi_flag flags_changing[] = {
     END,
 };
 
+static const struct vivi_flag flags_async[] = {
+    {"--async", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "return as soon as it is accepted; viv events tells how it ends"},
+    END,
+};
+
+static const struct vivi_flag flags_resize[] = {
+    {"--cpus", 'c', VIVI_V_NUMBER, "N", NULL, NULL, "so many CPUs, up to cpus.max"},
+    {"--memory", 'm', VIVI_V_TEXT, "SIZE", NULL, NULL, "so much memory, up to memory.max"},
+    {"--balloon", 0, VIVI_V_TEXT, "SIZE", NULL, NULL,
+     "so much of the memory is left to the guest; all takes the balloon away"},
+    {"--disk", 0, VIVI_V_TEXT, "ID=SIZE", NULL, NULL, "so large a disk; may be repeated"},
+    END,
+};
+
 static const struct vivi_flag flags_diff[] = {
     {"--dry-run", 0, VIVI_V_NONE, NULL, NULL, NULL,
      "print what would be changed, and change nothing"},
@@ -231,6 +246,14 @@ static const struct vivi_flag flags_events[] = {
     {                                                    \
         .sets = { own, flags_select, vivi_flags_global } \
     }
+#define ASYNC_SELECT(own)                                             \
+    {                                                                 \
+        .sets = { own, flags_async, flags_select, vivi_flags_global } \
+    }
+#define AND_ASYNC(own)                                  \
+    {                                                   \
+        .sets = { own, flags_async, vivi_flags_global } \
+    }
 #define NO_FLAGS                      \
     {                                 \
         .sets = { vivi_flags_global } \
@@ -281,6 +304,20 @@ const struct vivi_command vivi_commands[] = {
      false},
     {"edit", NULL, "Making", "change a VM's configuration in an editor", "[FLAGS] VM", "viv-apply",
      VIVI_TARGETS_ONE, NULL, ONLY(flags_changing), vivi_cmd_edit, false},
+    {"device", NULL, "Making", "devices of a VM that come and go",
+     "add [FLAGS] VM KIND [KEY=VALUE…] | rm [FLAGS] VM KIND ID | ls VM", "viv-device",
+     VIVI_TARGETS_DEVICE, "add|rm|ls", AND_ASYNC(flags_changing), vivi_cmd_device, false},
+    {"resize",
+     NULL,
+     "Making",
+     "more or fewer CPUs, more or less memory, larger disks",
+     "[FLAGS] VM",
+     "viv-device",
+     VIVI_TARGETS_ONE,
+     NULL,
+     {.sets = {flags_resize, flags_changing, flags_async, vivi_flags_global}},
+     vivi_cmd_resize,
+     false},
     {"start",
      NULL,
      "Life",
@@ -293,15 +330,15 @@ const struct vivi_command vivi_commands[] = {
      vivi_cmd_start,
      false},
     {"stop", NULL, "Life", "stop VMs gracefully, then surely", "[FLAGS] VM…", "viv-start",
-     VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_stop), vivi_cmd_stop, false},
+     VIVI_TARGETS_MANY, NULL, ASYNC_SELECT(flags_stop), vivi_cmd_stop, false},
     {"kill", NULL, "Life", "end VMs at once", "[FLAGS] VM…", "viv-start", VIVI_TARGETS_MANY, NULL,
      AND_SELECT(flags_kill), vivi_cmd_kill, false},
     {"reboot", NULL, "Life", "stop VMs gracefully and start them again", "[FLAGS] VM…", "viv-start",
-     VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_reboot), vivi_cmd_reboot, false},
+     VIVI_TARGETS_MANY, NULL, ASYNC_SELECT(flags_reboot), vivi_cmd_reboot, false},
     {"pause", NULL, "Life", "freeze running VMs", "[FLAGS] VM…", "viv-start", VIVI_TARGETS_MANY,
-     NULL, AND_SELECT(flags_pause), vivi_cmd_pause, false},
+     NULL, ASYNC_SELECT(flags_pause), vivi_cmd_pause, false},
     {"resume", NULL, "Life", "let paused VMs go on", "[FLAGS] VM…", "viv-start", VIVI_TARGETS_MANY,
-     NULL, AND_SELECT(flags_pause), vivi_cmd_resume, false},
+     NULL, ASYNC_SELECT(flags_pause), vivi_cmd_resume, false},
     {"rm", NULL, "Life", "remove VMs and all their files", "[FLAGS] VM…", "viv-start",
      VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_rm), vivi_cmd_rm, false},
     {"wait", NULL, "Life", "wait until VMs are ready, end, or reach a state",
@@ -312,9 +349,9 @@ const struct vivi_command vivi_commands[] = {
      AND_SELECT(flags_autostart), vivi_cmd_autostart, false},
     {"snapshot", NULL, "Life", "keep the state of a VM with its disks",
      "create [FLAGS] VM NAME | ls VM | rm VM NAME", "viv-snapshot", VIVI_TARGETS_SUB,
-     "create|ls|rm", ONLY(flags_snapshot), vivi_cmd_snapshot, false},
+     "create|ls|rm", AND_ASYNC(flags_snapshot), vivi_cmd_snapshot, false},
     {"restore", NULL, "Life", "go on from a snapshot", "[FLAGS] VM NAME", "viv-snapshot",
-     VIVI_TARGETS_ONE, NULL, NO_FLAGS, vivi_cmd_restore, false},
+     VIVI_TARGETS_ONE, NULL, ONLY(flags_async), vivi_cmd_restore, false},
     {"ps", "ls", "Looking", "list VMs", "[FLAGS]", "viv-ps", VIVI_TARGETS_NONE, NULL,
      ONLY(flags_ps), vivi_cmd_ps, false},
     {"inspect", NULL, "Looking", "all that is known about VMs", "[FLAGS] VM…", "viv-ps",

@@ -11,7 +11,11 @@
 
 #include "cli/images.h"
 #include "cli/select.h"
+#include "model/device.h"
+#include "model/fields.h"
 #include "model/model.h"
+
+#define FIRST_WORDS 3
 
 struct completion {
     struct vivi_cli *c;
@@ -20,6 +24,7 @@ struct completion {
     const char *prefix; /* put before each candidate: "--driver=" */
     size_t n_before;    /* finished words that are no flags */
     const char *before; /* the last one of them */
+    const char *first[FIRST_WORDS];
 };
 
 static void offer(const struct completion *k, const char *text, const char *about)
@@ -322,6 +327,83 @@ static void offer_own_words(const struct completion *k)
         offer_commands(k);
 }
 
+/* ---- devices ---- */
+
+static bool is_hot_kind(enum vivi_device_kind kind)
+{
+    const struct vivi_field *f = vivi_field_find(vivi_device_kind_list(kind));
+
+    return f && f->type == VIVI_T_OBJECT_LIST;
+}
+
+/* "path=", "readonly=": the fields of a device of that kind, and the values of one. */
+static void offer_device_fields(const struct completion *k, enum vivi_device_kind kind)
+{
+    const char *eq = strchr(k->word, '=');
+    struct completion value = *k;
+    char pattern[64], text[200];
+    size_t n;
+
+    (void)snprintf(pattern, sizeof(pattern), "%s.*", vivi_device_kind_list(kind));
+    n = strlen(pattern) + 1;
+    for (size_t i = 0; i < vivi_fields_count(); i++) {
+        const struct vivi_field *f = &vivi_fields[i];
+
+        if (!vivi_field_is_child(f, pattern) || strlen(f->path + n) > sizeof(text) - 2)
+            continue;
+        (void)snprintf(text, sizeof(text), "%s=", f->path + n);
+        if (!eq) {
+            offer(k, text, f->help);
+        } else if (strncmp(k->word, text, strlen(text)) == 0) {
+            value.prefix = text;
+            value.word = eq + 1;
+            offer_field_value(&value, f);
+        }
+    }
+    if (!eq)
+        (void)puts(":nospace");
+}
+
+static void offer_device_ids(const struct completion *k, const char *kind)
+{
+    cleanup_vm viv_vm *vm = NULL;
+    cleanup_list viv_list *list = NULL;
+
+    if (viv_open(k->c->root, VIV_OPEN_READONLY, &k->c->v, NULL) < 0 ||
+        viv_lookup(k->c->v, k->first[1], &vm, NULL) < 0 || viv_vm_devices(vm, &list, NULL) < 0)
+        return;
+    for (size_t i = 0; i < viv_list_len(list); i++) {
+        const viv_rec *rec = viv_list_at(list, i);
+        const char *is = viv_rec_str(rec, "kind"), *id = viv_rec_str(rec, "id");
+
+        if (is && id && !strcmp(is, kind))
+            offer(k, id, viv_rec_str(rec, "what"));
+    }
+}
+
+static void offer_device_words(struct completion *k)
+{
+    enum vivi_device_kind kind;
+    bool ls = k->n_before > 0 && !strcmp(k->first[0], "ls");
+
+    if (k->n_before == 0) {
+        offer_choices(k, k->cmd->subcommands);
+    } else if (k->n_before == 1) {
+        offer_vms(k);
+    } else if (ls) {
+        return;
+    } else if (k->n_before == 2) {
+        for (unsigned i = 0; i < VIVI_DEV_COUNT_; i++)
+            if (is_hot_kind((enum vivi_device_kind)i))
+                offer(k, vivi_device_kind_name((enum vivi_device_kind)i), NULL);
+    } else if (!strcmp(k->first[0], "rm") && k->n_before == 3) {
+        offer_device_ids(k, k->first[2]);
+    } else if (!strcmp(k->first[0], "add") && vivi_device_kind_parse(k->first[2], &kind) == 0 &&
+               is_hot_kind(kind)) {
+        offer_device_fields(k, kind);
+    }
+}
+
 static void offer_words(struct completion *k)
 {
     switch (k->cmd->targets) {
@@ -337,6 +419,7 @@ static void offer_words(struct completion *k)
         else
             offer_vms(k);
         break;
+    case VIVI_TARGETS_DEVICE: offer_device_words(k); break;
     case VIVI_TARGETS_WAIT:
         offer_vms(k);
         if (k->n_before > 0)
@@ -368,6 +451,8 @@ static struct typed_flag read_line(struct completion *k, const char *const *word
         } else if (words[i][0] == '-' && words[i][1]) {
             open = read_flag(k, words[i]);
         } else {
+            if (k->n_before < FIRST_WORDS)
+                k->first[k->n_before] = words[i];
             k->n_before++;
             k->before = words[i];
         }

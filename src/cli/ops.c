@@ -21,6 +21,11 @@ struct flight {
     bool print;
 };
 
+int vivi_verb_async(struct vivi_cli *c, viv_opts *o, viv_error *err)
+{
+    return vivi_args_has(&c->args, "--async") ? viv_opts_set_bool(o, "async", 1, err) : 0;
+}
+
 const char *vivi_job_name(const struct vivi_job *job)
 {
     return job->vm ? viv_vm_name(job->vm) : job->target;
@@ -91,8 +96,8 @@ static void job_collect(struct flight *f, struct vivi_job *job)
 /* Whatever answered, every key is there. */
 static json_t *result_record(const struct vivi_verb *verb, const struct vivi_job *job)
 {
-    static const char *const keys[] = {"state", "ready", "ip",   "reason",
-                                       "rung",  "run",   "boot", "accel_notice"};
+    static const char *const keys[] = {"state", "ready", "ip",           "reason", "rung",
+                                       "run",   "boot",  "accel_notice", "op"};
     json_t *rec = json_pack("{s:s, s:s?, s:b}", "name", vivi_job_name(job), "uuid",
                             job->vm ? viv_vm_uuid(job->vm) : NULL, "changed", 0);
     int bad = !rec;
@@ -109,6 +114,12 @@ static json_t *result_record(const struct vivi_verb *verb, const struct vivi_job
         return rec;
     json_decref(rec);
     return NULL;
+}
+
+/* --async: it goes on in the monitor. */
+static const char *accepted(const struct vivi_job *job)
+{
+    return json_string_value(json_object_get(job->merged, "op"));
 }
 
 static void tell(struct flight *f, struct vivi_job *job)
@@ -133,6 +144,8 @@ static void tell(struct flight *f, struct vivi_job *job)
         (void)printf("%s\n", vivi_job_name(job));
     } else if (vivi_cli_structured(c)) {
         (void)vivi_cli_record(c, result_record(f->verb, job));
+    } else if (accepted(job)) {
+        (void)printf("%s: %s (op %s)\n", vivi_job_name(job), f->verb->doing, accepted(job));
     } else if (f->verb->say) {
         f->verb->say(c, job);
     }
@@ -163,6 +176,25 @@ static int interrupted(struct flight *f)
     return INTERRUPTED;
 }
 
+/* "changing web: memory.size 40 %": what is being done, and how far it got. */
+static void describe_one(const struct flight *f, char *ret, size_t size)
+{
+    const struct vivi_job *job = &f->jobs[0];
+    cleanup_rec viv_rec *note = NULL;
+    const char *path = NULL;
+    uint64_t done, total;
+    int n = snprintf(ret, size, "%s %s", f->verb->doing, vivi_job_name(job));
+
+    if (!job->op || n < 0 || (size_t)n >= size || viv_op_note(job->op, &note, NULL) < 0)
+        return;
+    path = viv_rec_str(note, "path");
+    if (path && viv_op_progress(job->op, &done, &total) >= 0)
+        (void)snprintf(ret + n, size - (size_t)n, ": %.60s %d %%", path,
+                       (int)(done >= total ? 100 : (double)done * 100 / (double)total));
+    else if (path)
+        (void)snprintf(ret + n, size - (size_t)n, ": %.60s", path);
+}
+
 static void show_progress(struct flight *f)
 {
     size_t open = f->n - f->told;
@@ -171,7 +203,7 @@ static void show_progress(struct flight *f)
     if (open == 0)
         return;
     if (f->n == 1)
-        (void)snprintf(text, sizeof(text), "%s %s", f->verb->doing, vivi_job_name(&f->jobs[0]));
+        describe_one(f, text, sizeof(text));
     else
         (void)snprintf(text, sizeof(text), "%s %zu of %zu", f->verb->doing, open, f->n);
     vivi_progress_show(&f->progress, text);

@@ -53,4 +53,7 @@ int vivi_verb_run_on(struct vivi_cli *c, const struct vivi_verb *verb, const cha
 /* The same for one VM that is already looked up (borrowed). Prints a result only with print. */
 int vivi_verb_run_vm(struct vivi_cli *c, const struct vivi_verb *verb, viv_vm *vm, bool print);
 
+/* --async of the command line as an option of the library. 0 or < 0. */
+int vivi_verb_async(struct vivi_cli *c, viv_opts *o, viv_error *err);
+
 const char *vivi_job_name(const struct vivi_job *job);

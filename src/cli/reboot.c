@@ -20,7 +20,7 @@ int vivi_cmd_reboot(struct vivi_cli *c)
                              .say = say_rebooted,
                              .starts = true};
 
-    if (given < 0 || viv_opts_new(&o, &err) < 0 ||
+    if (given < 0 || viv_opts_new(&o, &err) < 0 || vivi_verb_async(c, o, &err) < 0 ||
         (given && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0) ||
         (vivi_args_has(&c->args, "--hard") && viv_opts_set_bool(o, "hard", 1, &err) < 0))
         return vivi_cli_fail(c, NULL, &err);

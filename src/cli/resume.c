@@ -16,7 +16,7 @@ int vivi_cmd_resume(struct vivi_cli *c)
     struct vivi_verb verb = {
         .doing = "resuming", .states = "paused", .begin = viv_vm_resume, .say = say_running};
 
-    if (given < 0 || viv_opts_new(&o, &err) < 0 ||
+    if (given < 0 || viv_opts_new(&o, &err) < 0 || vivi_verb_async(c, o, &err) < 0 ||
         (given && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0))
         return vivi_cli_fail(c, NULL, &err);
     verb.opts = o;

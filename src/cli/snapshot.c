@@ -33,7 +33,7 @@ static int run_verb(struct vivi_cli *c, struct vivi_verb *verb, size_t vm_word)
     cleanup_opts viv_opts *o = NULL;
     viv_error err = VIV_ERROR_INIT;
 
-    if (viv_opts_new(&o, &err) < 0 ||
+    if (viv_opts_new(&o, &err) < 0 || vivi_verb_async(c, o, &err) < 0 ||
         viv_opts_set_str(o, "name", c->args.words[vm_word + 1], &err) < 0 ||
         (vivi_args_has(&c->args, "--allow-long-pause") &&
          viv_opts_set_bool(o, "allow_long_pause", 1, &err) < 0))

@@ -23,7 +23,7 @@ int vivi_cmd_stop(struct vivi_cli *c)
     struct vivi_verb verb = {
         .doing = "stopping", .states = VIVI_STATES_ALIVE, .begin = viv_vm_stop, .say = say_stopped};
 
-    if (given < 0 || viv_opts_new(&o, &err) < 0 ||
+    if (given < 0 || viv_opts_new(&o, &err) < 0 || vivi_verb_async(c, o, &err) < 0 ||
         (given && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0) ||
         (vivi_args_has(&c->args, "--no-kill") && viv_opts_set_bool(o, "kill", 0, &err) < 0) ||
         (vivi_args_has(&c->args, "--for-now") && viv_opts_set_bool(o, "for_now", 1, &err) < 0))

@@ -13,6 +13,7 @@
 
 #include "manager/call.h"
 #include "model/diff.h"
+#include "model/slots.h"
 
 #define CHANGE_MS 60000 /* for what waits for the guest */
 
@@ -160,7 +161,7 @@ static int read_mode(const struct vivi_call *c, enum mode *ret, viv_error *err)
 {
     int given = 0;
 
-    *ret = c->config->of_run ? MODE_LIVE : MODE_BOTH;
+    *ret = c->config->of_run ? MODE_LIVE : c->strict ? MODE_STRICT : MODE_BOTH;
     for (int i = MODE_NEXT; i <= MODE_STRICT; i++) {
         if (!vivi_opt_bool(c->o, mode_words[i], false))
             continue;
@@ -206,7 +207,8 @@ static int make_to(const struct vivi_call *c, struct change *ch, viv_error *err)
     if (keep_macs(ch->to, ch->recorded) < 0 ||
         vivi_resolve_like(ch->to, ch->recorded, c->d.uuid) < 0)
         return vivi_fail_oom(err);
-    return vivi_diff(ch->recorded, ch->to, &ch->diff, err);
+    r = vivi_slots_keep(ch->to, ch->recorded, err);
+    return r < 0 ? r : vivi_diff(ch->recorded, ch->to, &ch->diff, err);
 }
 
 /* ---- what is wrong with it ---- */
@@ -411,7 +413,7 @@ static int take_lock(const struct vivi_call *c, int *ret_lock, viv_error *err)
     return 0;
 }
 
-static int prepare_apply(struct vivi_call *c, json_t **ret_local, viv_error *err)
+int vivi_call_prepare_apply(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     cleanup_change struct change ch = {.dry_run = vivi_opt_bool(c->o, "dry_run", false)};
     cleanup_close int lock = -1;
@@ -444,8 +446,8 @@ int viv_vm_apply(viv_vm *m, const viv_config *config, const viv_opts *o, viv_op 
                  viv_rec **ret_result, viv_error *err)
 {
     struct vivi_call c = {.verb = "apply",
-                          .options = "dry_run next live strict timeout_ms",
-                          .prepare = prepare_apply,
+                          .options = "dry_run next live strict timeout_ms async",
+                          .prepare = vivi_call_prepare_apply,
                           .m = m,
                           .o = o,
                           .config = config,

@@ -309,6 +309,136 @@ static void a_kept_vm_is_changed_by_its_monitor(void **state)
     viv_vm_free(m);
 }
 
+/* ---- devices and sizes ---- */
+
+typedef int verb(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                 viv_error *err);
+
+static void does(viv_vm *m, verb *v, const char *opts, const char *wanted)
+{
+    viv_opts *o = some_opts(opts);
+    viv_rec *result = NULL;
+    viv_error err = VIV_ERROR_INIT;
+    cleanup_free char *text = NULL;
+
+    if (v(m, o, NULL, &result, &err) < 0)
+        fail_msg("%s: %s", opts, err.message);
+    text = told(result);
+    assert_string_equal(text ? text : "", wanted);
+    viv_rec_free(result);
+    viv_opts_free(o);
+}
+
+static void fails(viv_vm *m, verb *v, const char *opts, int code, const char *message)
+{
+    viv_opts *o = some_opts(opts);
+    viv_rec *result = NULL;
+    viv_error err = VIV_ERROR_INIT;
+
+    assert_int_equal(v(m, o, NULL, &result, &err), -code);
+    assert_string_equal(err.message, message);
+    assert_string_equal(err.vm, viv_vm_name(m));
+    assert_null(result);
+    viv_opts_free(o);
+}
+
+/* "disk data 1; net n0 1": kind, id and place of each. */
+static void has_devices(viv_vm *m, const char *wanted)
+{
+    struct vivi_buf out = VIVI_BUF(4096);
+    viv_list *l = NULL;
+
+    assert_int_equal(viv_vm_devices(m, &l, NULL), 0);
+    for (size_t i = 0; i < viv_list_len(l); i++) {
+        const viv_rec *r = viv_list_at(l, i);
+        int64_t place = 0;
+        int live = 7, next = 7;
+
+        assert_int_equal(viv_rec_i64(r, "place", &place), 0);
+        (void)vivi_buf_printf(&out, "%s%s %s %d", i ? "; " : "", viv_rec_str(r, "kind"),
+                              viv_rec_str(r, "id"), (int)place);
+        assert_int_equal(viv_rec_bool(r, "live", &live) | viv_rec_bool(r, "next", &next), 0);
+        assert_true(!live && next && viv_rec_is_null(r, "pending")); /* it does not run */
+    }
+    (void)vivi_buf_str(&out, "");
+    assert_string_equal(out.data, wanted);
+    vivi_buf_done(&out);
+    viv_list_free(l);
+}
+
+static void devices_of_a_vm_that_does_not_run_come_and_go_in_its_configuration(void **state)
+{
+    struct fixture *f = *state;
+    viv_vm *m = some_vm(f, "web");
+
+    has_devices(m, "net n0 1");
+    does(m, viv_vm_device_add, "kind=disk id=data set=path=/dev/null set=readonly=true",
+         "disks.data now");
+    does(m, viv_vm_device_add, "kind=disk set=path=/dev/zero", "disks.d1 now");
+    does(m, viv_vm_device_add, "kind=net", "nets.n1 now");
+    has_devices(m, "disk data 1; disk d1 2; net n0 1; net n1 2");
+    does(m, viv_vm_device_remove, "kind=disk id=data", "disks.data now; disks.d1.slot now");
+    has_devices(m, "disk d1 2; net n0 1; net n1 2");
+    is_at(m, "config.disks.d1.path", "/dev/zero");
+    viv_vm_free(m);
+}
+
+static void a_device_that_makes_no_sense_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    viv_vm *m = some_vm(f, "web");
+
+    fails(m, viv_vm_device_add, "kind=net id=n0", VIV_E_INVALID, "nets.n0: id is used twice");
+    fails(m, viv_vm_device_add, "kind=dsk", VIV_E_INVALID, "kind: \"dsk\" is no kind of device");
+    fails(m, viv_vm_device_add, "id=x", VIV_E_INVALID, "kind: \"\" is no kind of device");
+    fails(m, viv_vm_device_add, "kind=vsock", VIV_E_UNSUPPORTED,
+          "kind: a vsock device is there from the start or not at all");
+    fails(m, viv_vm_device_add, "kind=disk", VIV_E_INVALID, "needs at least path=…");
+    fails(m, viv_vm_device_add, "kind=disk set=path", VIV_E_INVALID, "\"path\" is not KEY=VALUE");
+    fails(m, viv_vm_device_add, "kind=disk set=colour=red", VIV_E_INVALID,
+          "disks.d0.colour: unknown field");
+    fails(m, viv_vm_device_add, "kind=net live=true", VIV_E_WRONG_STATE,
+          "only a running VM has a configuration of this run (it is created)");
+    fails(m, viv_vm_device_remove, "kind=disk id=data", VIV_E_NOT_FOUND,
+          "no disk is called \"data\"");
+    fails(m, viv_vm_device_add, "kind=net until=ready", VIV_E_INVALID,
+          "until: is no option of apply");
+    has_devices(m, "net n0 1");
+    viv_vm_free(m);
+}
+
+static void sizes_of_a_vm_that_does_not_run_are_those_of_its_next_start(void **state)
+{
+    struct fixture *f = *state;
+    viv_vm *m = some_vm(f, "web");
+
+    does(m, viv_vm_device_add, "kind=disk id=data set=path=/dev/null", "disks.data now");
+    does(m, viv_vm_resize, "cpus=4 memory=2GiB balloon=1GiB disk=data=1GiB",
+         "cpus.count now; memory.size now; memory.balloon now; disks.data.size now");
+    does(m, viv_vm_resize, "balloon=all", "memory.balloon now");
+    fails(m, viv_vm_resize, "next=false", VIV_E_INVALID,
+          "no size is given (cpus, memory, balloon, disk)");
+    fails(m, viv_vm_resize, "disk=1GiB", VIV_E_INVALID, "disk: \"1GiB\" is not ID=SIZE");
+    fails(m, viv_vm_resize, "memory=huge", VIV_E_INVALID,
+          "memory.size: \"huge\" is not a size (examples: 512MiB, 2GiB)");
+    viv_vm_free(m);
+}
+
+static void a_monitor_is_asked_to_change_both_or_nothing_and_maybe_at_its_leisure(void **state)
+{
+    struct fixture *f = *state;
+    viv_vm *m = some_vm(f, "web");
+    cleanup_free char *seen = NULL;
+
+    double_start(f, "web", &(struct double_how){.result = "{\"changed\":true,\"op\":\"1-2\"}"});
+    does(m, viv_vm_resize, "cpus=4 async=true", "");
+    seen = double_seen(f, "web");
+    assert_non_null(strstr(seen, "\"mode\":\"strict\""));
+    assert_non_null(strstr(seen, "\"async\":true"));
+    assert_non_null(strstr(seen, "\"paths\":[\"cpus.count\"]"));
+    viv_vm_free(m);
+}
+
 /* ---- events and labels ---- */
 
 static char *types_of(struct fixture *f)
@@ -390,6 +520,10 @@ int main(void)
         TEST(what_needs_a_run_says_so),
         TEST(a_full_disk_leaves_the_old_configuration),
         TEST(a_kept_vm_is_changed_by_its_monitor),
+        TEST(devices_of_a_vm_that_does_not_run_come_and_go_in_its_configuration),
+        TEST(a_device_that_makes_no_sense_is_refused),
+        TEST(sizes_of_a_vm_that_does_not_run_are_those_of_its_next_start),
+        TEST(a_monitor_is_asked_to_change_both_or_nothing_and_maybe_at_its_leisure),
         TEST(events_follow_the_labels_that_vms_have_now),
         TEST(events_are_chosen_by_what_they_tell),
     };

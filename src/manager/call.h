@@ -15,12 +15,15 @@ struct vivi_call {
     viv_vm *m;
     const viv_opts *o;
     const viv_config *config; /* of apply */
+    bool strict;              /* apply: so, unless the options say live or next */
     struct vivi_vmdir d;
     struct vivi_state s; /* the truth, when known */
     bool known;
     struct vivi_request_of q;
 };
 
+/* The prepare of whatever brings a configuration. */
+int vivi_call_prepare_apply(struct vivi_call *c, json_t **ret_local, viv_error *err);
 /* Checks options and record, prepares, and makes the operation or hands out the answer. */
 int vivi_call_run(struct vivi_call *c, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
 /* A time among the options: def if it is absent; INVALID if it is no time. */

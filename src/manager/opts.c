@@ -41,6 +41,14 @@ static const struct {
     {"next", VIVI_OPT_BOOL},
     {"live", VIVI_OPT_BOOL},
     {"strict", VIVI_OPT_BOOL},
+    {"async", VIVI_OPT_BOOL},
+    {"kind", VIVI_OPT_STR},
+    {"id", VIVI_OPT_STR},
+    {"set", VIVI_OPT_LIST},
+    {"cpus", VIVI_OPT_I64},
+    {"memory", VIVI_OPT_STR},
+    {"balloon", VIVI_OPT_STR},
+    {"disk", VIVI_OPT_LIST},
 };
 
 struct viv_opts {

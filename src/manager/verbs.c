@@ -302,6 +302,9 @@ static int begin(struct vivi_call *c, viv_op **ret, viv_error *err)
         r = c->q.changes ? preflight(c->m, &c->d, c->need, &c->s, &c->known, err) : look(c, err);
     if (r == 0)
         r = c->prepare(c, &local, err);
+    if (r == 0 && !local && vivi_opt_bool(c->o, "async", false) &&
+        json_object_set_new(c->q.args, "async", json_true()) < 0)
+        r = vivi_fail_oom(err);
     if (r < 0) {
         json_decref(c->q.args);
         return r;
@@ -352,7 +355,7 @@ int viv_vm_start(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_re
 int viv_vm_stop(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result, viv_error *err)
 {
     struct vivi_call c = {.verb = "stop",
-                          .options = "timeout_ms kill for_now",
+                          .options = "timeout_ms kill for_now async",
                           .prepare = prepare_stop,
                           .m = m,
                           .o = o,
@@ -377,7 +380,7 @@ int viv_vm_reboot(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_r
                   viv_error *err)
 {
     struct vivi_call c = {.verb = "reboot",
-                          .options = "timeout_ms hard",
+                          .options = "timeout_ms hard async",
                           .prepare = prepare_reboot,
                           .m = m,
                           .o = o,
@@ -390,7 +393,7 @@ int viv_vm_pause(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_re
                  viv_error *err)
 {
     struct vivi_call c = {.verb = "pause",
-                          .options = "timeout_ms",
+                          .options = "timeout_ms async",
                           .prepare = prepare_pause,
                           .m = m,
                           .o = o,
@@ -403,7 +406,7 @@ int viv_vm_resume(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_r
                   viv_error *err)
 {
     struct vivi_call c = {.verb = "resume",
-                          .options = "timeout_ms",
+                          .options = "timeout_ms async",
                           .prepare = prepare_resume,
                           .m = m,
                           .o = o,
@@ -446,7 +449,7 @@ int viv_vm_snapshot(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret
                     viv_error *err)
 {
     struct vivi_call c = {.verb = "snapshot",
-                          .options = "name allow_long_pause",
+                          .options = "name allow_long_pause async",
                           .prepare = prepare_snapshot,
                           .m = m,
                           .o = o,
@@ -459,7 +462,7 @@ int viv_vm_restore(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_
                    viv_error *err)
 {
     struct vivi_call c = {.verb = "restore",
-                          .options = "name",
+                          .options = "name async",
                           .prepare = prepare_restore,
                           .m = m,
                           .o = o,

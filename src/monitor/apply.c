@@ -358,14 +358,36 @@ static int store(struct vivi_monitor *m, viv_error *err)
     return 0;
 }
 
-/* Why is kept by path, for the answer; the first error is kept whole. */
+/* Neither made nor impossible: the guest may still do its part, at the latest when it starts anew.
+ */
+static bool is_waiting(const viv_error *err)
+{
+    return err->code == VIV_E_TIMEOUT || err->code == VIV_E_CANCELLED;
+}
+
+/* Why is kept by path, for the answer; the first error is kept whole, but one that waiting cannot
+ * heal comes before those that it can. */
 static void note_failure(struct vivi_monitor *m, const struct vivi_change *c, const viv_error *err)
 {
+    viv_error *kept = &m->apply.error;
+
     if (!m->apply.failed)
         m->apply.failed = json_object();
     (void)json_object_set_new(m->apply.failed, c->path, vivi_json_str(err->message));
-    if (m->apply.error.code == 0)
-        m->apply.error = *err;
+    if (kept->code != 0 && (!is_waiting(kept) || is_waiting(err)))
+        return;
+    *kept = *err;
+    if (!kept->field[0])
+        (void)vivi_in_field(kept, -kept->code, c->path);
+}
+
+/* Who stays in the machine stays in its place, whoever leaves. */
+static int make_in_run(json_t *run, const struct vivi_change *c, viv_error *err)
+{
+    cleanup_json json_t *before = json_deep_copy(run);
+    int r = before ? vivi_change_make(run, c, err) : vivi_fail_oom(err);
+
+    return r < 0 ? r : vivi_slots_keep(run, before, err);
 }
 
 /* The change is true of this run from now on; false: it could not be recorded. */
@@ -376,7 +398,7 @@ static bool record_made(struct vivi_monitor *m, const struct vivi_change *c)
     int r = read_run(m, &run, &err);
 
     if (r == 0 && run)
-        r = vivi_change_make(run, c, &err);
+        r = make_in_run(run, c, &err);
     if (r < 0 || !run) {
         vivi_log(VIVI_LOG_ERROR, "%s: %s", c->path, run ? err.message : "nothing runs");
         json_decref(run);
@@ -483,24 +505,32 @@ static void end(struct vivi_monitor *m, const viv_error *err)
     vivi_op_end(m, err);
 }
 
-/* Live and strict are all or an error; of strict nothing is stored then. */
+/* What was asked for holds from now on. */
+static void settle(struct vivi_monitor *m, enum mode mode, viv_error *err)
+{
+    if (mode == MODE_STRICT)
+        (void)store(m, err);
+    if (err->code == 0)
+        (void)conclude_changes(m, err);
+    if (err->code != 0)
+        return;
+    (void)json_object_set_new(m->apply.record, "done", json_true());
+    tell_event(m);
+    (void)write_record(m, err);
+}
+
+/* Live and strict are all or an error; of strict nothing is stored then, unless the guest is only
+ * late: what was asked for waits, and asking again is asking for the same. */
 static void finish(struct vivi_monitor *m)
 {
     enum mode mode = mode_of(m->apply.record);
-    viv_error err = m->apply.error;
+    viv_error failed = m->apply.error, err = VIV_ERROR_INIT;
+    bool counts = mode == MODE_LIVE || mode == MODE_STRICT;
 
-    if ((mode == MODE_BOTH || mode == MODE_NEXT) || err.code == 0) {
-        err = (viv_error)VIV_ERROR_INIT;
-        if (mode == MODE_STRICT)
-            (void)store(m, &err);
-        if (err.code == 0)
-            (void)conclude_changes(m, &err);
-        if (err.code == 0) {
-            (void)json_object_set_new(m->apply.record, "done", json_true());
-            tell_event(m);
-            (void)write_record(m, &err);
-        }
-    }
+    if (!counts || failed.code == 0 || (mode == MODE_STRICT && is_waiting(&failed)))
+        settle(m, mode, &err);
+    if (counts && failed.code != 0)
+        err = failed;
     end(m, err.code ? &err : NULL);
 }
 
@@ -537,7 +567,7 @@ static void make_one(struct vivi_monitor *m, const struct vivi_change *c)
     if (r == 0 && !run)
         r = vivi_fail(&err, VIV_E_WRONG_STATE, "nothing runs");
     if (r == 0)
-        r = vivi_change_make(run, c, &err);
+        r = make_in_run(run, c, &err);
     if (r == 0)
         r = vivi_change_begin(m, c, run, timeout ? json_integer_value(timeout) : VIVI_NO_TIMEOUT,
                               change_over, &err);
@@ -558,6 +588,25 @@ static void proceed(struct vivi_monitor *m)
     a->walking = false;
     if (!a->making)
         finish(m);
+}
+
+/* What the balloon gives back comes first: memory that is to go may be part of it. */
+static bool is_first(const struct vivi_change *c)
+{
+    return strcmp(c->path, "memory.balloon") == 0 && json_is_integer(c->from) &&
+           (json_is_null(c->to) || json_integer_value(c->to) > json_integer_value(c->from));
+}
+
+static void sort_todo(struct vivi_diff *d)
+{
+    for (size_t i = 1; i < d->n; i++) {
+        struct vivi_change c = d->items[i];
+
+        if (!is_first(&c))
+            continue;
+        memmove(&d->items[1], &d->items[0], i * sizeof(c));
+        d->items[0] = c;
+    }
 }
 
 /* What this run lacks, was asked for, and can be made. */
@@ -594,6 +643,7 @@ static int find_todo(struct vivi_monitor *m, viv_error *err)
         json_decref(m->apply.todo.items[i].to);
     }
     m->apply.todo.n = kept;
+    sort_todo(&m->apply.todo);
     return r;
 }
 

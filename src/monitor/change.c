@@ -149,6 +149,8 @@ static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
                      const struct what *w, viv_error *err)
 {
     struct vivi_resize what = size_of(m, c, w);
+    uint64_t is = m->config.memory_bytes, can_be = m->config.memory_max_bytes;
+    uint64_t memory = can_be > is ? can_be : is;
     char wanted[24], most[24];
 
     if (w->size == VIVI_RESIZE_DISK && json_is_null(c->to))
@@ -156,9 +158,10 @@ static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
     if (vivi_machine_may_resize(&m->machine, &what, err) < 0)
         return false;
     vivi_format_size(what.to, wanted);
-    vivi_format_size(m->config.memory_bytes, most);
-    if (w->size == VIVI_RESIZE_BALLOON && what.to > m->config.memory_bytes) {
-        (void)vivi_fail(err, VIV_E_INVALID, "%s is more than memory.size (%s)", wanted, most);
+    vivi_format_size(memory, most);
+    if (w->size == VIVI_RESIZE_BALLOON && what.to > memory) {
+        (void)vivi_fail(err, VIV_E_INVALID, "%s is more than the memory of this run can be (%s)",
+                        wanted, most);
         return false;
     }
     return m->machine.fx->may_resize || check_most(&m->config, &what, err) == 0;
@@ -323,7 +326,14 @@ static int begin_size(struct vivi_monitor *m, const struct vivi_change *c, const
                       viv_error *err)
 {
     struct vivi_resize what = size_of(m, c, w);
+    char wanted[24], has[24];
 
+    if (w->size == VIVI_RESIZE_BALLOON && what.to > m->config.memory_bytes) {
+        vivi_format_size(what.to, wanted);
+        vivi_format_size(m->config.memory_bytes, has);
+        return vivi_fail(err, VIV_E_INVALID, "%s is more than the memory that it has (%s)", wanted,
+                         has);
+    }
     return vivi_machine_resize(&m->machine, &what, m->changes.now.dop, err);
 }
 

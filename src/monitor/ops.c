@@ -90,6 +90,16 @@ void vivi_op_end(struct vivi_monitor *m, const viv_error *err)
 
 /* ---- asking again, joining, getting in the way ---- */
 
+/* Accepted: what becomes of it is told by its event. */
+static void answer_accepted(struct vivi_monitor *m, struct vivi_client *c,
+                            const struct vivi_request *q, bool own)
+{
+    json_t *more = json_pack("{s:s}", "op", m->op.id);
+
+    vivi_serve_result(c, q->id, vivi_result_with(m, own, more));
+    json_decref(more);
+}
+
 /* own: this request is what the operation does; who only joined has changed nothing. */
 static int wait_for_op(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
                        bool own, viv_error *err)
@@ -101,6 +111,10 @@ static int wait_for_op(struct vivi_monitor *m, struct vivi_client *c, const stru
                           .timeout_ms = VIVI_NO_TIMEOUT,
                           .began_ms = m->loop->now_ms(m->loop->ctx)};
 
+    if (q->async) {
+        answer_accepted(m, c, q, own);
+        return 0;
+    }
     if (q->verb == VIVI_VERB_START && q->wait_ready) {
         w.then_ready = true;
         w.timeout_ms = vivi_ready_timeout(m, q);

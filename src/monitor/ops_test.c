@@ -43,6 +43,37 @@ static uint64_t ask(struct rig *r, const char *verb, const char *args)
     return rig_ask(r, &r->client, verb, NULL, args);
 }
 
+/* ---- not waiting ---- */
+
+static void an_operation_that_is_not_waited_for_is_answered_when_it_is_accepted(void **state)
+{
+    struct rig *r = *state;
+    uint64_t id;
+
+    start(r);
+    rig_driver.pause = RIG_NEVER;
+    id = rig_ask(r, &r->client, "pause", "op-7", "{\"async\":true}");
+    rig_expect_result(r, &r->client, id, "op", "op-7");
+    assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
+    id = rig_ask(r, &r->client, "pause", "op-7", NULL); /* who asks again may wait for it */
+    assert_false(rig_is_answered(r, &r->client, id));
+    rig_tell(VIVI_EV_STATE, VIV_ST_PAUSED, NULL);
+    rig_done(rig_driver.last_op, NULL);
+    rig_expect_result(r, &r->client, id, "state", "paused");
+    id = rig_ask(r, &r->client, "pause", NULL, "{\"async\":true}");
+    rig_expect_result(r, &r->client, id, "op", "absent"); /* nothing was left to do */
+    rig_expect(r, &r->client, rig_ask(r, &r->client, "stop", NULL, "{\"async\":1}"),
+               "INVALID: args.async: not a boolean");
+}
+
+static void a_refusal_is_told_to_who_does_not_wait_as_well(void **state)
+{
+    struct rig *r = *state;
+
+    rig_expect(r, &r->client, ask(r, "pause", "{\"async\":true}"),
+               "WRONG_STATE: only a running VM can be paused (it is created)");
+}
+
 /* ---- stop ---- */
 
 static void a_guest_that_hears_the_button_stops_by_acpi(void **state)
@@ -504,6 +535,8 @@ static void waits_are_answered_by_what_becomes_true(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        P(an_operation_that_is_not_waited_for_is_answered_when_it_is_accepted),
+        P(a_refusal_is_told_to_who_does_not_wait_as_well),
         P(a_guest_that_hears_the_button_stops_by_acpi),
         P(a_guest_that_ignores_everything_is_killed_in_the_order_of_the_ladder),
         P(a_stop_that_may_not_kill_gives_up_and_the_vm_goes_on),

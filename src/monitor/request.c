@@ -226,6 +226,8 @@ int vivi_request_parse(const json_t *body, struct vivi_request *ret, viv_error *
     if (args && !json_is_null(args) && !json_is_object(args))
         return vivi_fail(err, VIV_E_INVALID, "args: not an object");
     r = parse_op(body, ret, err);
+    if (r >= 0 && verbs[ret->verb].changes)
+        r = get_bool(args, "async", &ret->async, err);
     if (r >= 0)
         r = parse_args(args, ret, err);
     if (r >= 0 && verbs[ret->verb].has_body && json_is_object(args))

@@ -43,6 +43,8 @@ struct vivi_request {
     char op[VIVI_OP_ID_SIZE]; /* "" when the client gave none */
     int64_t timeout_ms;       /* VIVI_NO_TIMEOUT: the verb's own */
 
+    bool async; /* of what changes something: answered as soon as it is accepted */
+
     json_t *args; /* of verbs with a body of their own (apply), else NULL; a reference */
 
     /* start */

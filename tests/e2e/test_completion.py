@@ -55,6 +55,18 @@ def candidates(root, *words):
     (["set", "webserver", "restart.p"], ["restart.policy="]),
     (["set", "webserver", "cpus=2", "restart.policy=al"], ["restart.policy=always"]),
     (["edit", "wo"], ["worker"]),
+    (["device", ""], ["add", "rm", "ls"]),
+    (["device", "add", "webs"], ["webserver"]),
+    (["device", "add", "webserver", "ne"], ["net"]),
+    (["device", "add", "webserver", "vs"], []),
+    (["device", "add", "webserver", "net", "ma"], ["mac="]),
+    (["device", "add", "webserver", "net", "type=t"], ["type=tap"]),
+    (["device", "add", "--live", "webserver", "disk", "path=x", "limit."], ["limit.bandwidth=", "limit.ops="]),
+    (["device", "rm", "webserver", "net", ""], ["n0"]),
+    (["device", "rm", "webserver", "disk", ""], []),
+    (["device", "ls", "webserver", ""], []),
+    (["resize", "wo"], ["worker"]),
+    (["resize", "worker", "--ball"], ["--balloon"]),
     (["config", "show", "--pend"], ["--pending"]),
     (["ps", "--filter", "st"], ["state="]),
     (["ps", "--filter", "state=re"], ["state=ready", "state=restoring"]),
@@ -75,6 +87,7 @@ def test_answers(shells, words, expected):
 
 def test_files_are_left_to_the_shell(shells):
     assert ":files" in candidates(shells, "run", "")[1]
+    assert candidates(shells, "device", "add", "webserver", "disk", "path=")[1] == [":files"]
     assert candidates(shells, "run", "--kernel", "")[1] == [":files"]
     assert candidates(shells, "--root", "")[1] == [":dirs"]
 

@@ -134,6 +134,10 @@ def test_changes_and_what_waits_conform(root):
     conforms(root("set", "web", "-o", "json", "cpus=2", "disks.+d.path=/dev/null").json(), "apply")
     conforms(root("config", "show", "--pending", "web", "-o", "json").json(), "pending")
     conforms(root("inspect", "web", "-o", "json").json(), "inspect")
+    conforms(root("device", "ls", "web", "-o", "json").json(), "device")
+    conforms(root("device", "add", "web", "net", "id=n7", "-o", "json").json(), "apply")
+    conforms(root("device", "rm", "web", "net", "n7", "--async", "-o", "json").json(), "apply")
+    conforms(root("pause", "web", "--async", "-o", "json").json(), "result")
 
 
 def test_every_schema_is_used():

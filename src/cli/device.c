@@ -1,0 +1,163 @@
+/* viv device add | rm | ls */
+#include <string.h>
+
+#include "cli/change.h"
+#include "cli/out.h"
+#include "model/device.h"
+#include "model/fields.h"
+
+/* ---- add, rm ---- */
+
+/* The field that a word without "=" means: the file of a disk, the type of a NIC. NULL: none. */
+static const char *plain_word(const char *kind_word)
+{
+    enum vivi_device_kind kind;
+    const struct vivi_field *f;
+    char pattern[64];
+
+    if (vivi_device_kind_parse(kind_word, &kind) < 0)
+        return NULL;
+    (void)snprintf(pattern, sizeof(pattern), "%s.*", vivi_device_kind_list(kind));
+    f = vivi_field_shorthand(pattern);
+    return f ? vivi_field_leaf(f) : NULL;
+}
+
+static int add_word(const char *kind, const char *word, viv_opts *o, viv_error *err)
+{
+    cleanup_buf struct vivi_buf text = VIVI_BUF(65536);
+    const char *leaf = strchr(word, '=') ? NULL : plain_word(kind);
+    int r;
+
+    if (!strncmp(word, "id=", 3))
+        return viv_opts_set_str(o, "id", word + 3, err);
+    if (!leaf)
+        return viv_opts_set_str(o, "set", word, err);
+    (void)vivi_buf_printf(&text, "%s=%s", leaf, word);
+    r = vivi_buf_check(&text, err);
+    return r < 0 ? r : viv_opts_set_str(o, "set", text.data, err);
+}
+
+/* Words: add|rm, VM, kind, the rest. */
+static int read_words(struct vivi_cli *c, bool add, viv_opts *o, viv_error *err)
+{
+    const char *kind = c->args.words[2];
+    int r = viv_opts_set_str(o, "kind", kind, err);
+
+    for (size_t i = 3; r >= 0 && i < c->args.n_words; i++) {
+        const char *word = c->args.words[i];
+
+        if (add)
+            r = add_word(kind, word, o, err);
+        else
+            r = viv_opts_set_str(o, "id", strncmp(word, "id=", 3) ? word : word + 3, err);
+    }
+    return r;
+}
+
+static int change(struct vivi_cli *c, bool add)
+{
+    cleanup_vm viv_vm *vm = NULL;
+    cleanup_opts viv_opts *o = NULL;
+    viv_error err = VIV_ERROR_INIT;
+    struct vivi_changing how = {.call = add ? viv_vm_device_add : viv_vm_device_remove};
+    int code = vivi_changing_flags(c, &how);
+
+    if (code)
+        return code;
+    if (add && c->args.n_words < 3)
+        return vivi_cli_usage(c, "viv device add web disk path=data.img",
+                              "needs a VM and a kind of device");
+    if (!add && c->args.n_words != 4)
+        return vivi_cli_usage(c, "viv device rm web disk data",
+                              "needs a VM, a kind of device and its id");
+    if (viv_opts_new(&o, &err) < 0 || vivi_changing_options(&how, o, &err) < 0 ||
+        read_words(c, add, o, &err) < 0)
+        return vivi_cli_fail(c, NULL, &err);
+    how.opts = o;
+    code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    if (code)
+        return code;
+    if (viv_lookup(c->v, c->args.words[1], &vm, &err) < 0)
+        return vivi_cli_fail(c, c->args.words[1], &err);
+    return vivi_changing_run(c, vm, &how);
+}
+
+/* ---- ls ---- */
+
+static const char *const head[] = {"KIND", "ID", "WHAT", "STATE", "PLACE"};
+
+/* "live", and what of it is not yet so. */
+static const char *state_of(const viv_rec *rec)
+{
+    const char *pending = viv_rec_str(rec, "pending");
+    int live = 0;
+
+    (void)viv_rec_bool(rec, "live", &live);
+    if (!pending)
+        return live ? "live" : NULL;
+    if (!strcmp(pending, "add"))
+        return "next start";
+    return strcmp(pending, "remove") != 0 ? "live, changes at the next start"
+                                          : "live, goes at the next start";
+}
+
+static int print_table(struct vivi_cli *c, const viv_list *list)
+{
+    cleanup_table struct vivi_table t = {0};
+    cleanup_buf struct vivi_buf out = VIVI_BUF(VIVI_OUT_MAX);
+    viv_error err = VIV_ERROR_INIT;
+
+    vivi_table_init(&t, head, ARRAY_SIZE(head));
+    for (size_t i = 0; i < viv_list_len(list); i++) {
+        const viv_rec *rec = viv_list_at(list, i);
+        char place[24] = "";
+        int64_t n;
+
+        if (viv_rec_i64(rec, "place", &n) == 0)
+            (void)snprintf(place, sizeof(place), "%lld", (long long)n);
+        vivi_table_cell(&t, viv_rec_str(rec, "kind"));
+        vivi_table_cell(&t, viv_rec_str(rec, "id"));
+        vivi_table_cell(&t, viv_rec_str(rec, "what"));
+        vivi_table_cell(&t, state_of(rec));
+        vivi_table_cell(&t, place);
+    }
+    if (vivi_table_render(&t, NULL, &out, &err) < 0)
+        return vivi_cli_fail(c, NULL, &err);
+    (void)fwrite(out.data, 1, out.len, stdout);
+    return 0;
+}
+
+static int list(struct vivi_cli *c)
+{
+    cleanup_vm viv_vm *vm = NULL;
+    cleanup_list viv_list *found = NULL;
+    viv_error err = VIV_ERROR_INIT;
+    int code;
+
+    if (c->args.n_words != 2)
+        return vivi_cli_usage(c, "viv device ls web", "needs one VM");
+    code = vivi_cli_open(c, VIV_OPEN_READONLY);
+    if (code)
+        return code;
+    if (viv_lookup(c->v, c->args.words[1], &vm, &err) < 0)
+        return vivi_cli_fail(c, c->args.words[1], &err);
+    if (viv_vm_devices(vm, &found, &err) < 0)
+        return vivi_cli_fail(c, viv_vm_name(vm), &err);
+    if (c->quiet) {
+        for (size_t i = 0; i < viv_list_len(found); i++)
+            (void)printf("%s\n", viv_rec_str(viv_list_at(found, i), "id"));
+        return 0;
+    }
+    return vivi_cli_structured(c) ? vivi_cli_list(c, found) : print_table(c, found);
+}
+
+int vivi_cmd_device(struct vivi_cli *c)
+{
+    const char *word = c->args.n_words ? c->args.words[0] : "";
+
+    if (!strcmp(word, "add") || !strcmp(word, "rm"))
+        return change(c, !strcmp(word, "add"));
+    if (!strcmp(word, "ls"))
+        return list(c);
+    return vivi_cli_usage(c, "viv help device", "needs one of add, rm, ls");
+}

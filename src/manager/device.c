@@ -1,0 +1,435 @@
+/*
+ * Devices and sizes: the same two documents as viv_vm_apply, by what people think in.
+ *
+ * Theory of operation: what is wanted is set in the VM's configuration, and that is applied
+ * strictly: it is made in this run and stored, or neither. What the guest has not done in time is
+ * stored and waits; whoever asks again finds it done in one document and not in the other, and so
+ * asks for the same thing.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "manager/call.h"
+#include "model/fields.h"
+
+#define CHANGE_OPTIONS " next live dry_run timeout_ms async"
+
+/* ---- what there is ---- */
+
+struct documents {
+    viv_config *wanted; /* owned; the one that is to be changed */
+    viv_config *run;    /* owned; NULL: it does not run */
+};
+
+static void documents_done(struct documents *d)
+{
+    viv_config_free(d->wanted);
+    viv_config_free(d->run);
+}
+#define cleanup_documents VIVI_CLEANUP(documents_done)
+
+static int read_documents(viv_vm *m, const viv_opts *o, struct documents *ret, viv_error *err)
+{
+    bool live = vivi_opt_bool(o, "live", false);
+    int r = viv_vm_config(m, live ? VIV_CONFIG_RUNNING : 0, &ret->wanted, err);
+
+    if (r < 0)
+        return r;
+    r = viv_vm_config(m, VIV_CONFIG_RUNNING, &ret->run, NULL);
+    return r == -VIV_E_NO_MEMORY ? vivi_fail_oom(err) : 0;
+}
+
+/* Borrowed; NULL: it is not there. */
+static json_t *device_of(const viv_config *c, const char *list, const char *id)
+{
+    const json_t *all = c ? json_object_get(c->doc, list) : NULL;
+    int i = all ? vivi_element_find(list, all, id) : -1;
+
+    return i < 0 ? NULL : json_array_get(all, (size_t)i);
+}
+
+static int apply(struct vivi_call *c, const struct documents *d, viv_op **ret_op,
+                 viv_rec **ret_result, viv_error *err)
+{
+    c->verb = "apply";
+    c->prepare = vivi_call_prepare_apply;
+    c->config = d->wanted;
+    c->strict = true;
+    c->q.changes = true;
+    return vivi_call_run(c, ret_op, ret_result, err);
+}
+
+/* ---- which device ---- */
+
+static int unknown_kind(const char *word, viv_error *err)
+{
+    const char *names[VIVI_DEV_COUNT_], *near;
+    int r = vivi_fail_field(err, VIV_E_INVALID, "kind", "\"%s\" is no kind of device", word);
+
+    for (unsigned k = 0; k < VIVI_DEV_COUNT_; k++)
+        names[k] = vivi_device_kind_name((enum vivi_device_kind)k);
+    near = vivi_nearest(word, names, VIVI_DEV_COUNT_);
+    if (near)
+        vivi_hint(err, "did you mean \"%s\"?", near);
+    return r;
+}
+
+/* *ret: the list that holds such devices. */
+static int read_kind(const viv_opts *o, const char **ret, viv_error *err)
+{
+    const char *word = vivi_opt_str(o, "kind", "");
+    enum vivi_device_kind kind;
+    const struct vivi_field *f;
+
+    if (vivi_device_kind_parse(word, &kind) < 0)
+        return unknown_kind(word, err);
+    f = vivi_field_find(vivi_device_kind_list(kind));
+    if (!f || f->type != VIVI_T_OBJECT_LIST)
+        return vivi_fail_field(err, VIV_E_UNSUPPORTED, "kind",
+                               "a %s device is there from the start or not at all", word);
+    *ret = f->path;
+    return 0;
+}
+
+/* The first id of the usual form that neither document has. */
+static int free_id(const struct documents *d, const char *list, char ret[VIVI_ID_SIZE],
+                   viv_error *err)
+{
+    const json_t *runs = d->run ? json_object_get(d->run->doc, list) : NULL;
+    cleanup_json json_t *all = json_copy(json_object_get(d->wanted->doc, list));
+    size_t i;
+    json_t *one;
+
+    json_array_foreach(runs, i, one)
+    {
+        const char *id = json_string_value(json_object_get(one, "id"));
+
+        if (all && id && vivi_element_find(list, all, id) < 0 && json_array_append(all, one) < 0)
+            return vivi_fail_oom(err);
+    }
+    if (!all || json_array_append_new(all, json_object()) < 0)
+        return vivi_fail_oom(err);
+    vivi_element_id(list, all, json_array_size(all) - 1, ret);
+    return 0;
+}
+
+/* ---- adding ---- */
+
+static int used_twice(const char *list, const char *id, viv_error *err)
+{
+    char path[VIVI_PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), "%s.%s", list, id);
+    return vivi_fail_field(err, VIV_E_INVALID, path, "id is used twice");
+}
+
+/* "path=d.img" of the device. */
+static int set_one(viv_config *c, const char *device, const char *text, viv_error *err)
+{
+    const char *equals = strchr(text, '=');
+    char path[2 * VIVI_PATH_SIZE];
+
+    if (!equals || equals == text)
+        return vivi_fail(err, VIV_E_INVALID, "\"%.200s\" is not KEY=VALUE", text);
+    (void)snprintf(path, sizeof(path), "%s.%.*s", device, (int)(equals - text), text);
+    return viv_config_set(c, path, equals + 1, err);
+}
+
+/* Of a device that nothing was said about: what the kind is by default. */
+static int set_default(viv_config *c, const char *list, const char *device, viv_error *err)
+{
+    char pattern[VIVI_PATH_SIZE], path[2 * VIVI_PATH_SIZE];
+    const struct vivi_field *f;
+
+    (void)snprintf(pattern, sizeof(pattern), "%s.*", list);
+    f = vivi_field_shorthand(pattern);
+    (void)snprintf(path, sizeof(path), "%s.%s", device, f ? vivi_field_leaf(f) : "id");
+    if (!f || !f->def)
+        return vivi_fail(err, VIV_E_INVALID, "needs at least %s=…", f ? vivi_field_leaf(f) : "id");
+    return viv_config_set(c, path, f->def, err);
+}
+
+static int set_device(const struct documents *d, const viv_opts *o, const char *list,
+                      const char *id, viv_error *err)
+{
+    char device[VIVI_PATH_SIZE];
+    size_t n = vivi_opt_list_len(o, "set");
+    int r = 0;
+
+    (void)snprintf(device, sizeof(device), "%s.+%s", list, id);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = set_one(d->wanted, device, vivi_opt_list_at(o, "set", i), err);
+    return r == 0 && n == 0 ? set_default(d->wanted, list, device, err) : r;
+}
+
+static int add_device(const struct documents *d, const viv_opts *o, viv_error *err)
+{
+    cleanup_json json_t *before = NULL;
+    const char *list = NULL, *given = vivi_opt_str(o, "id", "");
+    char id[VIVI_ID_SIZE];
+    const json_t *is;
+    int r = read_kind(o, &list, err);
+
+    if (r < 0)
+        return r;
+    (void)snprintf(id, sizeof(id), "%.63s", given);
+    if (!*given)
+        r = free_id(d, list, id, err);
+    else
+        r = vivi_parse_name(given, err);
+    if (r < 0)
+        return r;
+    is = device_of(d->wanted, list, id);
+    if (is && (!d->run || device_of(d->run, list, id)))
+        return used_twice(list, id, err);
+    before = json_deep_copy(is);
+    r = set_device(d, o, list, id, err);
+    /* Stored before, but not in this run: only the very same is asking again. */
+    if (r == 0 && is && !json_equal(before, device_of(d->wanted, list, id)))
+        r = used_twice(list, id, err);
+    return r;
+}
+
+int viv_vm_device_add(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                      viv_error *err)
+{
+    cleanup_documents struct documents d = {.wanted = NULL};
+    struct vivi_call c = {.options = "kind id set" CHANGE_OPTIONS, .m = m, .o = o};
+    int r = read_documents(m, o, &d, err);
+
+    if (r == 0)
+        r = add_device(&d, o, err);
+    if (r < 0) {
+        vivi_error_vm(err, m->name);
+        return r;
+    }
+    return apply(&c, &d, ret_op, ret_result, err);
+}
+
+/* ---- removing ---- */
+
+static int remove_device(const struct documents *d, const viv_opts *o, viv_error *err)
+{
+    const char *list = NULL, *id = vivi_opt_str(o, "id", "");
+    char path[VIVI_PATH_SIZE];
+    int r = read_kind(o, &list, err);
+
+    if (r == 0)
+        r = vivi_parse_name(id, err);
+    if (r < 0)
+        return r;
+    if (!device_of(d->wanted, list, id)) {
+        if (!device_of(d->run, list, id) || vivi_opt_bool(o, "next", false))
+            return vivi_fail(err, VIV_E_NOT_FOUND, "no %s is called \"%s\"",
+                             vivi_opt_str(o, "kind", ""), id);
+        (void)snprintf(path, sizeof(path), "%s.%s", list, id);
+        vivi_config_touch(d->wanted, path); /* this run has it still */
+        return 0;
+    }
+    (void)snprintf(path, sizeof(path), "%s.%s-", list, id);
+    return viv_config_set(d->wanted, path, NULL, err);
+}
+
+int viv_vm_device_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                         viv_error *err)
+{
+    cleanup_documents struct documents d = {.wanted = NULL};
+    struct vivi_call c = {.options = "kind id" CHANGE_OPTIONS, .m = m, .o = o};
+    int r = read_documents(m, o, &d, err);
+
+    if (r == 0)
+        r = remove_device(&d, o, err);
+    if (r < 0) {
+        vivi_error_vm(err, m->name);
+        return r;
+    }
+    return apply(&c, &d, ret_op, ret_result, err);
+}
+
+/* ---- sizes ---- */
+
+static int resize_disk(viv_config *c, const char *text, viv_error *err)
+{
+    const char *equals = strchr(text, '=');
+    char path[VIVI_PATH_SIZE];
+
+    if (!equals || equals == text)
+        return vivi_fail_field(err, VIV_E_INVALID, "disk", "\"%.100s\" is not ID=SIZE", text);
+    (void)snprintf(path, sizeof(path), "disks.%.*s.size", (int)(equals - text), text);
+    return viv_config_set(c, path, equals + 1, err);
+}
+
+static int set_sizes(viv_config *c, const viv_opts *o, viv_error *err)
+{
+    static const struct {
+        const char *key, *path;
+    } sizes[] = {{"memory", "memory.size"}, {"balloon", "memory.balloon"}};
+    int64_t cpus = vivi_opt_i64(o, "cpus", INT64_MIN);
+    char number[24];
+    size_t n_disks = vivi_opt_list_len(o, "disk"), asked = n_disks;
+    int r = 0;
+
+    if (cpus != INT64_MIN) {
+        (void)snprintf(number, sizeof(number), "%lld", (long long)cpus);
+        asked++;
+        r = viv_config_set(c, "cpus.count", number, err);
+    }
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(sizes); i++) {
+        const char *text = vivi_opt_str(o, sizes[i].key, NULL);
+
+        if (!text)
+            continue;
+        asked++;
+        /* No balloon is all of the memory. */
+        r = viv_config_set(c, sizes[i].path, strcmp(text, "all") != 0 ? text : NULL, err);
+    }
+    for (size_t i = 0; r == 0 && i < n_disks; i++)
+        r = resize_disk(c, vivi_opt_list_at(o, "disk", i), err);
+    if (r == 0 && asked == 0)
+        return vivi_fail(err, VIV_E_INVALID, "no size is given (cpus, memory, balloon, disk)");
+    return r;
+}
+
+int viv_vm_resize(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                  viv_error *err)
+{
+    cleanup_documents struct documents d = {.wanted = NULL};
+    struct vivi_call c = {.options = "cpus memory balloon disk" CHANGE_OPTIONS, .m = m, .o = o};
+    int r = read_documents(m, o, &d, err);
+
+    if (r == 0)
+        r = set_sizes(d.wanted, o, err);
+    if (r < 0) {
+        vivi_error_vm(err, m->name);
+        return r;
+    }
+    return apply(&c, &d, ret_op, ret_result, err);
+}
+
+/* ---- listing ---- */
+
+struct listing {
+    viv_list *list;
+    const json_t *next, *run;                 /* borrowed; run NULL: it does not run */
+    struct vivi_config next_typed, run_typed; /* for the places */
+};
+
+static uint32_t place_of(const struct vivi_config *c, enum vivi_device_kind kind, const char *id)
+{
+    for (size_t i = 0; kind == VIVI_DEV_DISK && i < c->n_disks; i++)
+        if (strcmp(c->disks[i].id, id) == 0)
+            return c->disks[i].slot;
+    for (size_t i = 0; kind == VIVI_DEV_NET && i < c->n_nets; i++)
+        if (strcmp(c->nets[i].id, id) == 0)
+            return c->nets[i].slot;
+    return 0;
+}
+
+/* What a device of a list is made of, in a word: its file, its type, its address. */
+static json_t *what_of(const char *list, const json_t *device)
+{
+    char pattern[VIVI_PATH_SIZE];
+    const struct vivi_field *f;
+    const char *text;
+
+    (void)snprintf(pattern, sizeof(pattern), "%s.*", list);
+    f = vivi_field_shorthand(pattern);
+    text = f ? json_string_value(json_object_get(device, vivi_field_leaf(f))) : NULL;
+    return text ? vivi_json_str(text) : json_null();
+}
+
+static const char *pending_of(const json_t *next, const json_t *run)
+{
+    if (!next || !run)
+        return next ? "add" : "remove";
+    return json_equal(next, run) ? NULL : "change";
+}
+
+static int list_one(struct listing *l, enum vivi_device_kind kind, const char *id, viv_error *err)
+{
+    const char *list = vivi_device_kind_list(kind);
+    const json_t *all[2] = {json_object_get(l->next, list), json_object_get(l->run, list)};
+    json_t *found[2] = {NULL, NULL};
+    uint32_t place;
+
+    for (int k = 0; k < 2; k++) {
+        int i = all[k] ? vivi_element_find(list, all[k], id) : -1;
+
+        found[k] = i < 0 ? NULL : json_array_get(all[k], (size_t)i);
+    }
+    place = place_of(found[1] ? &l->run_typed : &l->next_typed, kind, id);
+    return vivi_list_add(
+        l->list,
+        json_pack(
+            "{s:s,s:s,s:o,s:b,s:b,s:s?,s:o,s:O}", "kind", vivi_device_kind_name(kind), "id", id,
+            "what", what_of(list, found[1] ? found[1] : found[0]), "live", found[1] != NULL, "next",
+            found[0] != NULL, "pending", l->run ? pending_of(found[0], found[1]) : NULL, "place",
+            place ? json_integer(place) : json_null(), "config", found[1] ? found[1] : found[0]),
+        err);
+}
+
+/* Those of this run first, in its order; then the ones that the next start brings. */
+static int list_kind(struct listing *l, enum vivi_device_kind kind, viv_error *err)
+{
+    const char *list = vivi_device_kind_list(kind);
+    const json_t *run = json_object_get(l->run, list), *next = json_object_get(l->next, list);
+    json_t *one;
+    size_t i;
+
+    json_array_foreach(run, i, one)
+    {
+        int r = list_one(l, kind, json_string_value(json_object_get(one, "id")), err);
+
+        if (r < 0)
+            return r;
+    }
+    json_array_foreach(next, i, one)
+    {
+        const char *id = json_string_value(json_object_get(one, "id"));
+        int r = run && vivi_element_find(list, run, id) >= 0 ? 0 : list_one(l, kind, id, err);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int list_all(struct listing *l, viv_error *err)
+{
+    int r = vivi_config_decode(l->next, &l->next_typed, err);
+
+    if (r == 0 && l->run)
+        r = vivi_config_decode(l->run, &l->run_typed, err);
+    for (unsigned k = 0; r == 0 && k < VIVI_DEV_COUNT_; k++) {
+        const struct vivi_field *f =
+            vivi_field_find(vivi_device_kind_list((enum vivi_device_kind)k));
+
+        if (f && f->type == VIVI_T_OBJECT_LIST)
+            r = list_kind(l, (enum vivi_device_kind)k, err);
+    }
+    vivi_config_done(&l->next_typed);
+    vivi_config_done(&l->run_typed);
+    return r;
+}
+
+int viv_vm_devices(viv_vm *m, viv_list **ret, viv_error *err)
+{
+    cleanup_documents struct documents d = {.wanted = NULL};
+    cleanup_viv_list viv_list *list = NULL;
+    struct listing l = {.list = NULL};
+    int r = read_documents(m, NULL, &d, err);
+
+    if (r == 0)
+        r = vivi_list_new(&list, err);
+    l.list = list;
+    l.next = r == 0 ? d.wanted->doc : NULL;
+    l.run = r == 0 && d.run ? d.run->doc : NULL;
+    if (r == 0)
+        r = list_all(&l, err);
+    if (r < 0) {
+        vivi_error_vm(err, m->name);
+        return r;
+    }
+    *ret = take_ptr(list);
+    return 0;
+}
