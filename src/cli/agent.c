@@ -174,7 +174,6 @@ static int read_program(const struct vivi_cli *c, struct vivi_buf *b, viv_error 
     const char *said = vivi_args_str(&c->args, "--agent"), *own = getenv("VIV_LIBEXEC");
     char path[2 * PATH_MAX], here[PATH_MAX];
     struct utsname u = {0};
-    int r;
 
     (void)uname(&u);
     if (own)
@@ -183,8 +182,7 @@ static int read_program(const struct vivi_cli *c, struct vivi_buf *b, viv_error 
         vivi_exe_dir(here);
     (void)snprintf(path, sizeof(path), "%s%s/agent/%s/viv-agent", here,
                    own ? "" : "/../libexec/vivarium", u.machine);
-    r = vivi_read_file_at(AT_FDCWD, said ? said : path, b, err);
-    return r < 0 ? vivi_wrap(err, r, "%s", said ? said : path) : 0;
+    return vivi_read_file_at(AT_FDCWD, said ? said : path, b, err);
 }
 
 static int into_directory(struct vivi_cli *c, const char *dir)
@@ -195,8 +193,9 @@ static int into_directory(struct vivi_cli *c, const char *dir)
     enum init init = SYSTEMD;
     int r = vivi_open_dir(AT_FDCWD, dir, &root, &err);
 
-    if (r == 0)
-        r = find_init(c, root, &init, &err);
+    if (r < 0) /* it names the directory */
+        return vivi_cli_fail(c, NULL, &err);
+    r = find_init(c, root, &init, &err);
     if (r == 0)
         r = read_program(c, &program, &err);
     if (r == 0)

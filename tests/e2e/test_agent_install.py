@@ -28,6 +28,12 @@ def program_is_there(root, d):
     assert (d / PROGRAM).stat().st_mode & 0o7777 == 0o755
 
 
+def test_what_is_missing_is_named_once(root, rootfs):
+    assert root("agent", "install", "/missing", code=3).err == "viv: agent: /missing: no such file\n"
+    r = root("agent", "install", rootfs, "--init", "systemd", "--agent", "/missing", code=3)
+    assert r.err == f"viv: agent: {rootfs}: /missing: no such file\n"
+
+
 def test_systemd_gets_a_unit_that_is_enabled(root, rootfs):
     (rootfs / "usr/lib/systemd").mkdir(parents=True)
     (rootfs / "usr/lib/systemd/systemd").write_text("")
