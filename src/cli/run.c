@@ -63,6 +63,21 @@ static int attend(struct vivi_cli *c, viv_vm *vm, bool changed, const struct viv
     return c->args.rest ? vivi_run_command(c, vm, how) : vivi_foreground_run(c, vm, how);
 }
 
+/* A command runs by the guest's agent: without a channel to it nothing is made or booted. */
+static int refuse_without_agent(struct vivi_cli *c, const struct vivi_document *d)
+{
+    cleanup_rec viv_rec *agent = NULL;
+    viv_error err = VIV_ERROR_INIT;
+
+    if (!c->args.rest || viv_config_get(d->config, "agent.enabled", &agent, NULL) < 0 ||
+        strcmp(viv_rec_str(agent, "") ? viv_rec_str(agent, "") : "", "off") != 0)
+        return 0;
+    (void)vivi_fail_field(&err, VIV_E_UNSUPPORTED, "agent.enabled",
+                          "off: a command needs the guest's agent");
+    vivi_hint(&err, "agent.enabled: auto, or no command");
+    return vivi_cli_fail(c, NULL, &err);
+}
+
 int vivi_cmd_run(struct vivi_cli *c)
 {
     cleanup_document struct vivi_document d = {0};
@@ -79,6 +94,8 @@ int vivi_cmd_run(struct vivi_cli *c)
     if (vivi_args_duration(&c->args, "--timeout", &how.timeout_ms, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     code = vivi_making_document(c, &d);
+    if (code == 0)
+        code = refuse_without_agent(c, &d);
     if (code)
         return code;
     if (vivi_args_has(&c->args, "--dry-run"))

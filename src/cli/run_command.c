@@ -66,5 +66,8 @@ int vivi_run_command(struct vivi_cli *c, viv_vm *vm, const struct vivi_foregroun
     c->code = 0;
     if (vivi_verb_run_vm(c, &stop, vm, false) != 0 && code == 0)
         code = VIVI_EXIT_OWN;
+    if (how->remove) /* its monitor does so; whoever runs the same again does not meet it any more
+                      */
+        (void)viv_vm_remove(vm, NULL, NULL, NULL, NULL);
     return code;
 }
