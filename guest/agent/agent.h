@@ -259,6 +259,7 @@ int work_read(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_err
 int work_write(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_tree_read(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_tree_write(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
+int work_port(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_clock(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_freeze(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);
 int work_thaw(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err);

@@ -17,6 +17,7 @@ static const struct worker workers[] = {
     {.kind = "write", .run = work_write, .input = true},
     {.kind = "tree-read", .run = work_tree_read, .output = true},
     {.kind = "tree-write", .run = work_tree_write, .input = true},
+    {.kind = "port", .run = work_port},
     {.kind = "clock", .run = work_clock},
     {.kind = "freeze", .run = work_freeze},
     {.kind = "thaw", .run = work_thaw},

@@ -85,7 +85,8 @@
  * (not with append). RESULT bytes= tree-read      path=: channel 1 is a tree (base/agent_tree.h)
  *   tree-write     path=, name=, mkdir=1, owner=1: channel 0 is a tree up to EOF. RESULT as
  *                  tree-read. Where path is a directory and name is given, the root of the tree
- * becomes path/name, else path. clock          realtime_ns=. RESULT adjusted_ns= freeze timeout_ms=
+ * becomes path/name, else path. port           port=. RESULT listening=no|loopback|any: who is
+ * served at that TCP port. clock          realtime_ns=. RESULT adjusted_ns= freeze timeout_ms=
  * (thaws by itself after it; default 60,000). RESULT frozen=N thaw           RESULT thawed=N trim
  * minimum=. RESULT bytes= renew          hostname=, machine_id= (32 hex digits, or "new"),
  * mac=IF=AA:BB:… …, entropy= (hex) online-cpus    RESULT onlined=, online= online-memory  RESULT

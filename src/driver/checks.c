@@ -74,6 +74,19 @@ static int check_elements(const json_t *doc, const struct vivi_field *f,
     return 0;
 }
 
+/* Ports of the guest are seen by its agent: from here a guest's network may lead nowhere, and a
+ * forward is answered by the VMM before the guest is asked. */
+static int check_ready(const json_t *doc, struct vivi_problems *p)
+{
+    const char *by = json_string_value(vivi_config_get(doc, "ready.by"));
+    const char *agent = json_string_value(vivi_config_get(doc, "agent.enabled"));
+
+    if (!by || strncmp(by, "tcp:", 4) != 0 || !agent || strcmp(agent, "off") != 0)
+        return 0;
+    return vivi_problem(p, VIV_E_INVALID, "ready.by", "agent.enabled: auto, or ready.by: marker",
+                        "%s: the guest's agent looks at the port, and agent.enabled is off", by);
+}
+
 int vivi_check_fields(const json_t *doc, const struct vivi_driver *d, struct vivi_problems *p)
 {
     for (size_t i = 0; i < vivi_fields_count(); i++) {
@@ -85,7 +98,7 @@ int vivi_check_fields(const json_t *doc, const struct vivi_driver *d, struct viv
                      ? check_elements(doc, f, d, p)
                      : check_field(f, f->path, vivi_config_get(doc, f->path), d, p));
     }
-    return 0;
+    return check_ready(doc, p);
 }
 
 /* ---- files ---- */

@@ -123,6 +123,11 @@ static bool scan_port(const char *s, size_t len, uint16_t *ret)
     return true;
 }
 
+bool vivi_parse_port(const char *s, uint16_t *ret)
+{
+    return *s != '0' && scan_port(s, strlen(s), ret) && *ret != 0;
+}
+
 /* The address before the ports, if any: "127.0.0.1:" or "[::1]:". *s moves behind its colon. */
 static bool scan_host(const char **s, size_t *len, char ret[46])
 {

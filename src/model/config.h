@@ -167,7 +167,14 @@ const char *vivi_accel_name(enum vivi_accel a);
 
 /* A channel to an agent in the guest; AUTO: where the driver can give one. */
 enum vivi_agent_mode { VIVI_AGENT_AUTO, VIVI_AGENT_ON, VIVI_AGENT_OFF };
-enum vivi_ready_by { VIVI_READY_AUTO, VIVI_READY_MARKER, VIVI_READY_AGENT, VIVI_READY_NONE };
+enum vivi_ready_by {
+    VIVI_READY_AUTO,
+    VIVI_READY_MARKER,
+    VIVI_READY_AGENT,
+    VIVI_READY_TCP,
+    VIVI_READY_NONE
+};
+
 enum vivi_restart { VIVI_RESTART_NEVER, VIVI_RESTART_ON_FAILURE, VIVI_RESTART_ALWAYS };
 
 enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP, VIVI_NET_VHOST_USER };
@@ -278,6 +285,7 @@ struct vivi_config {
     struct vivi_strings allow; /* sandbox.allow */
     enum vivi_switch landlock;
     enum vivi_ready_by ready_by;
+    uint16_t ready_port; /* of TCP */
     int64_t ready_timeout_ms, stop_timeout_ms;
     enum vivi_restart restart;
     int64_t restart_backoff_ms;

@@ -14,7 +14,7 @@
 
 #define AT(type, member) offsetof(struct type, member)
 
-static const char *const ready_words[] = {"auto", "marker", "agent", "none"};
+static const char *const ready_words[] = {"auto", "marker", "agent", "tcp:PORT", "none"};
 static const char *const agent_words[] = {"auto", "on", "off"};
 static const char *const restart_words[] = {"never", "on-failure", "always"};
 static const char *const net_words[] = {"nat", "tap", "vhost-user"};
@@ -107,7 +107,7 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"agent.enabled", VIVI_DECODE_WORD, AT(vivi_config, agent), WORDS(agent_words)},
     {"sandbox.allow", VIVI_DECODE_STRINGS, AT(vivi_config, allow)},
     {"sandbox.landlock", VIVI_DECODE_WORD, AT(vivi_config, landlock), WORDS(switch_words)},
-    {"ready.by", VIVI_DECODE_WORD, AT(vivi_config, ready_by), WORDS(ready_words)},
+    {"ready.by", VIVI_DECODE_READY, AT(vivi_config, ready_by), WORDS(ready_words)},
     {"ready.timeout", VIVI_DECODE_I64, AT(vivi_config, ready_timeout_ms)},
     {"stop.timeout", VIVI_DECODE_I64, AT(vivi_config, stop_timeout_ms)},
     {"restart.policy", VIVI_DECODE_WORD, AT(vivi_config, restart), WORDS(restart_words)},
@@ -270,6 +270,20 @@ static int decode_strings(const json_t *v, const char *path, struct vivi_strings
     return 0;
 }
 
+/* A word, or tcp: and a port. */
+static int decode_ready(const struct vivi_decode_row *row, const json_t *v, const char *path,
+                        struct vivi_config *c, viv_error *err)
+{
+    const char *s = json_string_value(v);
+
+    if (!s || strncmp(s, "tcp:", 4) != 0)
+        return decode_word(row, v, path, (char *)&c->ready_by, err);
+    if (!vivi_parse_port(s + 4, &c->ready_port))
+        return wrong_type(path, "tcp: and a port", err);
+    c->ready_by = VIVI_READY_TCP;
+    return 0;
+}
+
 static int decode_list(const struct vivi_decode_row *row, const json_t *v, void *base,
                        viv_error *err);
 static int decode_disks(const json_t *v, struct vivi_config *c, viv_error *err);
@@ -284,6 +298,7 @@ static int decode_row(const struct vivi_decode_row *row, const json_t *v, const 
     case VIVI_DECODE_NOTHING: return 0;
     case VIVI_DECODE_STRING: return decode_string(v, path, to, err);
     case VIVI_DECODE_WORD: return decode_word(row, v, path, to, err);
+    case VIVI_DECODE_READY: return decode_ready(row, v, path, base, err);
     case VIVI_DECODE_U32:
     case VIVI_DECODE_I64: return decode_number(row, v, path, to, err);
     case VIVI_DECODE_BOOL: return decode_bool(v, path, (bool *)(void *)to, err);

@@ -6,7 +6,8 @@
 enum vivi_decode_how {
     VIVI_DECODE_NOTHING, /* has one value only, or is read from the document */
     VIVI_DECODE_STRING,
-    VIVI_DECODE_WORD, /* an enum that counts in the order of words */
+    VIVI_DECODE_WORD,  /* an enum that counts in the order of words */
+    VIVI_DECODE_READY, /* ready.by */
     VIVI_DECODE_U32,
     VIVI_DECODE_I64, /* int64_t, or uint64_t that never is larger */
     VIVI_DECODE_BOOL,

@@ -564,10 +564,11 @@ const struct vivi_field vivi_fields[] = {
      .drivers = "cloud-hypervisor"},
     {.path = "ready.by",
      .type = VIVI_T_ENUM,
-     .choices = "auto|marker|agent|none",
+     .choices = "auto|marker|agent|tcp:PORT|none",
      .def = "auto",
      .help = "what proves that the guest is ready: its line VMRS_READY on the console, the word of "
-             "its agent, or nothing; auto: whichever comes first",
+             "its agent, a program that listens at a TCP port (seen by the agent), or nothing; "
+             "auto: marker or agent, whichever comes first",
      .when = VIVI_WHEN_NEXT_START,
      .drivers = "all"},
     {.path = "ready.timeout",
@@ -610,6 +611,14 @@ const struct vivi_field vivi_fields[] = {
      .when = VIVI_WHEN_NEXT_START,
      .drivers = "fake"},
 };
+
+size_t vivi_choice_stem(const char *choice, size_t len)
+{
+    static const char word[] = "PORT";
+    size_t n = sizeof(word) - 1;
+
+    return len > n && memcmp(choice + len - n, word, n) == 0 ? len - n : 0;
+}
 
 size_t vivi_fields_count(void)
 {

@@ -12,6 +12,9 @@ const struct vivi_field *vivi_field_shorthand(const char *parent);
 /* Whether fields lie below this pattern: "boot", "disks.*"; true for a list as well. */
 bool vivi_field_is_mapping(const char *pattern);
 
+/* Of a choice with a number in it, "tcp:PORT": the length up to the number; 0 = a plain word. */
+size_t vivi_choice_stem(const char *choice, size_t len);
+
 /* Where a value comes from, for conversions. */
 struct vivi_value_at {
     const char *path;     /* concrete: "disks.data.path" */

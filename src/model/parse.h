@@ -42,6 +42,8 @@ bool vivi_parse_bool(const char *s, bool *ret);
 /* Decimal, no sign, no leading zeros: "\"x\" is not a whole number". */
 int vivi_parse_u64(const char *s, uint64_t *ret, viv_error *err);
 
+/* 1 to 65535 in plain digits. */
+bool vivi_parse_port(const char *s, uint16_t *ret);
 /* "8080:80", "127.0.0.1:8080:80/tcp", "[::1]:53:53/udp"; host port 0 or empty = any free one. */
 struct vivi_forward {
     bool udp;

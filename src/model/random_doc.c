@@ -28,6 +28,8 @@ static json_t *random_word(uint64_t *seed, const char *choices)
         n += *p == '|';
     for (pick = (size_t)(next(seed) % n); pick > 0; pick--)
         choices = strchr(choices, '|') + 1;
+    if (strncmp(choices, "tcp:PORT", strlen("tcp:PORT")) == 0)
+        return json_string("tcp:22");
     return json_stringn(choices, strcspn(choices, "|"));
 }
 

@@ -17,14 +17,17 @@
 
 static json_t *enum_schema(const struct vivi_field *f)
 {
-    json_auto_t *words = json_array();
+    json_auto_t *words = json_array(), *stem = NULL;
+    char pattern[64];
 
     if (!words)
         return NULL;
     for (const char *p = f->choices;;) {
         size_t n = strcspn(p, "|");
 
-        if (json_array_append_new(words, json_stringn(p, n)) < 0)
+        if (vivi_choice_stem(p, n) > 0)
+            stem = json_stringn(p, vivi_choice_stem(p, n));
+        else if (json_array_append_new(words, json_stringn(p, n)) < 0)
             return NULL;
         if (p[n] == '\0')
             break;
@@ -32,7 +35,11 @@ static json_t *enum_schema(const struct vivi_field *f)
     }
     if (json_array_append_new(words, json_null()) < 0)
         return NULL;
-    return json_pack("{s:O}", "enum", words);
+    if (!stem)
+        return json_pack("{s:O}", "enum", words);
+    (void)snprintf(pattern, sizeof(pattern), "^%s[1-9][0-9]{0,4}$", json_string_value(stem));
+    return json_pack("{s:[{s:O}, {s:s, s:s}]}", "anyOf", "enum", words, "type", "string", "pattern",
+                     pattern);
 }
 
 static json_t *pattern_schema(const char *pattern)

@@ -106,6 +106,17 @@ static int fail_choice(const struct vivi_field *f, const char *text, viv_error *
     return r;
 }
 
+/* n: the choice's length. "tcp:PORT" stands for each "tcp:22". */
+static bool is_choice(const char *choice, size_t n, const char *text)
+{
+    size_t stem = vivi_choice_stem(choice, n);
+    uint16_t port;
+
+    if (stem == 0)
+        return strlen(text) == n && memcmp(choice, text, n) == 0;
+    return strncmp(choice, text, stem) == 0 && vivi_parse_port(text + stem, &port);
+}
+
 static int parse_choice(const struct vivi_field *f, const char *text, json_t **ret, viv_error *err)
 {
     size_t n = strlen(text);
@@ -113,7 +124,7 @@ static int parse_choice(const struct vivi_field *f, const char *text, json_t **r
     for (const char *p = f->choices; n > 0;) {
         size_t m = strcspn(p, "|");
 
-        if (m == n && memcmp(p, text, n) == 0)
+        if (is_choice(p, m, text))
             return new_string(text, ret, err);
         if (p[m] == '\0')
             break;

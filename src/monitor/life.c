@@ -109,17 +109,31 @@ static void become_ready(struct vivi_monitor *m, const char *ip, const char *pro
     vivi_log(VIVI_LOG_INFO, "ready: %s after %lld ms", ip, (long long)m->st.ready_after_ms);
 }
 
+static bool may_become_ready(const struct vivi_monitor *m)
+{
+    return !m->st.ready && m->stage == VIVI_STAGE_UP &&
+           (m->st.state == VIV_ST_RUNNING || m->st.state == VIV_ST_STOPPING);
+}
+
 void vivi_life_agent_ready(struct vivi_monitor *m, const char *ip)
 {
     bool counts = m->config.ready_by == VIVI_READY_AUTO || m->config.ready_by == VIVI_READY_AGENT;
     char canonical[46];
 
-    if (m->st.ready || !counts || m->stage != VIVI_STAGE_UP ||
-        (m->st.state != VIV_ST_RUNNING && m->st.state != VIV_ST_STOPPING)) {
+    if (vivi_parse_ip(ip, canonical, NULL) < 0)
+        canonical[0] = '\0';
+    if (m->config.ready_by == VIVI_READY_TCP && !m->st.ready)
+        vivi_ready_port_begin(m, canonical);
+    else if (counts && may_become_ready(m))
+        become_ready(m, canonical, "agent");
+    else
         vivi_life_agent_address(m, ip);
-        return;
-    }
-    become_ready(m, vivi_parse_ip(ip, canonical, NULL) < 0 ? "" : canonical, "agent");
+}
+
+void vivi_life_port_ready(struct vivi_monitor *m, const char *ip)
+{
+    if (may_become_ready(m))
+        become_ready(m, ip, "tcp");
 }
 
 void vivi_life_agent_address(struct vivi_monitor *m, const char *ip)
@@ -576,6 +590,7 @@ static void on_reset(struct vivi_monitor *m, const struct vivi_driver_event *e)
     m->st.ready_at_ms = m->st.ready_after_ms = 0;
     m->st.ip_reachable = false;
     m->ready_pending[0] = '\0';
+    vivi_disarm(m, &m->ready_port.again);
     m->boot_began_us = vivi_mono_us();
     vivi_ready_begin(&m->ready, m->ready.nonce, offset);
     vivi_record_state(m);
@@ -684,8 +699,8 @@ void vivi_life_adopted(struct vivi_monitor *m)
 
 static void forget_run(struct vivi_monitor *m)
 {
-    struct vivi_timer **timers[] = {&m->start_deadline, &m->settle, &m->adopt_deadline,
-                                    &m->unobserved, &m->scan_more};
+    struct vivi_timer **timers[] = {&m->start_deadline, &m->settle,    &m->adopt_deadline,
+                                    &m->unobserved,     &m->scan_more, &m->ready_port.again};
     struct vivi_machine machine = m->machine;
 
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)

@@ -25,6 +25,7 @@
 #include "monitor/fdtable.h"
 #include "monitor/keeper_client.h"
 #include "monitor/ready.h"
+#include "monitor/ready_port.h"
 #include "monitor/reason.h"
 #include "monitor/request.h"
 #include "monitor/stop.h"
@@ -162,7 +163,6 @@ struct vivi_monitor {
     enum vivi_stage stage;
     struct vivi_config config; /* of this run, or of the last one */
     bool config_valid;
-    json_t *doc;              /* config.json as this run uses it */
     struct vivi_probe *probe; /* of this run's start; NULL after an adoption */
     char nonce[17];
     struct vivi_plan plan;       /* as spawned by this monitor; exe NULL after an adoption */
@@ -186,6 +186,7 @@ struct vivi_monitor {
     uint64_t ran_ms;   /* and how long it was running */
     struct vivi_streams streams;
     struct vivi_ready ready;
+    struct vivi_ready_port ready_port;
     char ready_pending[46]; /* the marker came before the driver said "running" */
     struct vivi_consoles consoles;
     struct vivi_agent *agent; /* from the first run on */
@@ -238,6 +239,7 @@ void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *
 /* What the guest's agent says: it is ready; its address is another one. */
 void vivi_life_agent_ready(struct vivi_monitor *m, const char *ip);
 void vivi_life_agent_address(struct vivi_monitor *m, const char *ip);
+void vivi_life_port_ready(struct vivi_monitor *m, const char *ip); /* ready_port.c */
 uint64_t vivi_life_dop(struct vivi_monitor *m, enum vivi_dop kind);
 void vivi_life_start_deadline(struct vivi_monitor *m, uint64_t after_ms);
 

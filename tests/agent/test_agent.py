@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -396,6 +397,21 @@ def test_info_is_json_about_this_system(host):
     assert i["memory"]["total"] > 0 and i["uptime_ms"] > 0
     assert any(m["path"] == "/" for m in i["mounts"])
     assert {"os", "nics", "disks", "load", "boot_id", "address", "agent"} <= set(i)
+
+
+@pytest.mark.parametrize("family, address, where", [
+    (socket.AF_INET, "0.0.0.0", "any"), (socket.AF_INET, "127.0.0.1", "loopback"), (socket.AF_INET6, "::", "any"),
+    (socket.AF_INET6, "::1", "loopback"), (socket.AF_INET6, "::ffff:127.0.0.2", "loopback")])
+def test_who_listens_at_a_port_is_told(host, family, address, where):
+    with socket.socket(family) as s:
+        s.bind((address, 0))
+        port = s.getsockname()[1]
+        assert host.ask("port", port=port) == {"listening": "no"}
+        s.listen()
+        assert host.ask("port", port=port) == {"listening": where}
+    assert host.ask("port", port=port) == {"listening": "no"}
+    assert host.ask("port")["text"] == "port: missing"
+    assert host.ask("port", port=65536)["error"] == "INVALID"
 
 
 def test_stat_read_and_write(host, tmp_path):

@@ -329,6 +329,50 @@ def test_ready_is_told_by_the_agent(root):
     assert marker.info()["ready"]["proof"] == "marker"
 
 
+def test_ready_is_a_port_at_which_somebody_listens(root):
+    vm = root.fake("web", "ready after=1ms; agent-ready after=5ms ip=192.0.2.9; listen n=80 after=300ms",
+                   ready={"by": "tcp:80"})
+    assert vm("start", "--wait").out.startswith("web: ready 192.0.2.9 after ")
+    info = vm.info()
+    assert (info["ready"]["proof"], info["ip"], info["config"]["ready"]["by"]) == ("tcp", "192.0.2.9", "tcp:80")
+    vivtest.kill(info["monitor"])
+    assert vm.info()["ready"]["proof"] == "tcp"
+    other = root.fake("other", "ready after=1ms; agent-ready after=1ms; listen n=81", ready={"by": "tcp:80"})
+    other("start")
+    assert other("wait", "ready", "-t", "300ms", code=6).err.startswith("viv: wait other: not ready after 0.3 s")
+    vivtest.kill(other.info()["monitor"])  # the next one goes on looking
+    assert other("wait", "ready", "-t", "300ms", code=6)
+    deaf = root.fake("deaf", "agent-deaf; agent-ready after=1ms; listen n=80", ready={"by": "tcp:80"})
+    assert deaf("start", "--wait", "--timeout", "300ms", code=6).err.startswith("viv: start deaf: not ready after 0.3 s")
+
+
+def test_a_reboot_proves_its_port_anew(root):
+    vm = root.fake("web", "agent-ready; listen n=80; reboot after=500ms boot=1", ready={"by": "tcp:80"})
+    vm("start", "--wait")
+    vm.until("the second boot is ready", lambda: vm.info()["boot"] == 2 and vm.info()["ready"], deadline=20)
+    assert vm.info()["ready"]["proof"] == "tcp"
+
+
+@pytest.mark.parametrize("value", ["tcp:0", "tcp:65536", "tcp:022", "tcp:", "tcp", "tcp:PORT", "udp:22"])
+def test_a_port_that_is_none_is_refused(root, value):
+    assert root("create", "--name", "web", "--driver", "fake", "--set", f"ready.by={value}", code=2).err.startswith(
+        f'viv: create: ready.by: "{value}" is not one of auto, marker, agent, tcp:PORT, none\n')
+
+
+def test_a_port_cannot_be_looked_at_without_an_agent(root):
+    r = root("create", "--name", "web", "--driver", "fake", "--set", "ready.by=tcp:22", "--set", "agent.enabled=off",
+             code=2)
+    assert r.err == ("viv: create: ready.by: tcp:22: the guest's agent looks at the port, and agent.enabled is off\n"
+                     "hint: agent.enabled: auto, or ready.by: marker\n")
+
+
+def test_a_command_without_an_agent_is_refused_before_anything_is_made(root):
+    r = root("run", "--name", "web", "--driver", "fake", "--set", "agent.enabled=off", "--", "true", code=5)
+    assert r.err == ("viv: run: agent.enabled: off: a command needs the guest's agent\n"
+                     "hint: agent.enabled: auto, or no command\n")
+    assert root("ps", "-q").out == ""
+
+
 def test_run_is_for_one_command(root):
     config = root.config("job", driver="fake", fake={"script": AGENT})
     r = root("run", "--rm", config, "--", "echo", "done")

@@ -53,6 +53,17 @@ def test_a_command_of_a_real_guest(vm):
     assert vm("stop", deadline=DEADLINE).out == "web: stopped (agent)\n"
 
 
+def test_ready_is_a_port_of_the_real_guest(root, guest):
+    vm = root.qemu("web", guest, agent={"enabled": "on"}, ready={"by": "tcp:8080"})
+    vm("start", deadline=DEADLINE)
+    run(vm, "sh", "-c", "httpd -p 127.0.0.1:8080 -h /tmp")  # nobody outside could reach that one
+    assert vm("wait", "ready", "-t", "1s", code=6, deadline=DEADLINE)
+    assert vm.info()["ready"] is None
+    run(vm, "sh", "-c", "killall httpd; httpd -p 8080 -h /tmp")
+    vm("wait", "ready", deadline=DEADLINE)
+    assert vm.info()["ready"]["proof"] == "tcp" and vm.info()["ip"]
+
+
 def test_every_end_in_the_middle_has_a_name_and_leaves_nothing(vm):
     with started(vm) as p:
         vivtest.kill(vm.info()["monitor"])

@@ -41,6 +41,7 @@ struct fake_agent {
     bool alive;        /* the guest's agent runs: without it nobody reads */
     bool deaf;         /* it takes requests and never answers them */
     bool said_ready;
+    uint64_t port;                      /* at which a program of the guest listens; 0 = none */
     char ready_ip[46], ready_nonce[40]; /* "" = it has not said that it is ready */
     bool power_off, reboot;             /* the host asked for it: the guest's to do */
     struct vivi_aw wire;

@@ -185,6 +185,17 @@ static void info(struct fake_agent *a, struct fake_stream *s)
     fake_agent_result(a, s, &(struct vivi_aw_writer){.data = NULL});
 }
 
+static void port(struct fake_agent *a, struct fake_stream *s, const struct vivi_aw_frame *f)
+{
+    char text[32];
+    struct vivi_aw_writer w = VIVI_AW_WRITER(text);
+    uint64_t number = 0;
+
+    (void)vivi_aw_field_u64(f, "port", UINT16_MAX, &number, NULL);
+    vivi_aw_put(&w, "listening", number == a->port ? "any" : "no");
+    fake_agent_result(a, s, &w);
+}
+
 static void by(struct fake_agent *a, struct fake_stream *s)
 {
     char text[32];
@@ -216,6 +227,8 @@ void fake_exec_open(struct fake_agent *a, struct fake_stream *s, const struct vi
         run(a, s, &q);
     } else if (strcmp(kind, "info") == 0) {
         info(a, s);
+    } else if (strcmp(kind, "port") == 0) {
+        port(a, s, f);
     } else if (strcmp(kind, "shutdown") == 0) {
         by(a, s);
         a->power_off = true;

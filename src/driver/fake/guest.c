@@ -298,6 +298,7 @@ static void play_beat(struct fake_vmm *v, size_t i)
         fake_agent_say_ready(&v->agent, b->ip ? b->ip : FAKE_IP, nonce_of(v, b));
         break;
     case FAKE_AGENT_GONE: stop_agent(v); break;
+    case FAKE_LISTEN: v->agent.port = b->count; break;
     case FAKE_HANG_API: v->api_hung = true; break;
     case FAKE_CRASH: (void)raise(b->number); break;
     case FAKE_EXIT:

@@ -83,6 +83,7 @@ static const struct statement statements[] = {
     {"agent", BEAT, FAKE_AGENT, WHEN, 0},
     {"agent-ready", BEAT, FAKE_AGENT_READY, WHEN | K_IP | K_NONCE, 0},
     {"agent-gone", BEAT, FAKE_AGENT_GONE, WHEN, 0},
+    {"listen", BEAT, FAKE_LISTEN, WHEN | K_N, K_N},
     {"hang-api", BEAT, FAKE_HANG_API, WHEN, 0},
     {"slow", RULE, FAKE_SLOW, K_VERB | K_BY, K_VERB | K_BY},
     {"fail", RULE, FAKE_FAIL, K_VERB | K_TEXT, K_VERB},

@@ -32,6 +32,7 @@ enum fake_act {
     FAKE_AGENT,
     FAKE_AGENT_READY,
     FAKE_AGENT_GONE,
+    FAKE_LISTEN,
     FAKE_COMPLAIN,
     FAKE_HANG_API
 };
