@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -182,6 +183,81 @@ static bool virtual_disk(const char *name)
            strncmp(name, "zram", 4) == 0 || name[0] == '.';
 }
 
+/* What "vda1" names: the disk itself, or a partition of it? */
+static bool is_on_disk(const char *disk, const char *name)
+{
+    char path[600];
+
+    (void)snprintf(path, sizeof(path), "/sys/block/%.255s/%.255s/partition", disk, name);
+    return strcmp(disk, name) == 0 || access(path, F_OK) == 0;
+}
+
+/* The name of the device that a path such as /dev/disk/by-label/x leads to. */
+static bool leads_to_disk(const char *disk, const char *source)
+{
+    char real[PATH_MAX];
+
+    return strncmp(source, "/dev/", 5) == 0 && realpath(source, real) != NULL &&
+           is_on_disk(disk, strrchr(real, '/') + 1);
+}
+
+static void put_swaps(struct vivi_buf *b, const char *disk)
+{
+    cleanup_fclose FILE *f = fopen("/proc/swaps", "re");
+    char line[512];
+
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        line[strcspn(line, " \t\n")] = '\0';
+        if (leads_to_disk(disk, line))
+            put_text(b, NULL, "swap");
+    }
+}
+
+/* What is built upon it: volumes, RAID. */
+static void put_holders(struct vivi_buf *b, const char *disk, const char *part)
+{
+    char path[600];
+    cleanup_closedir DIR *d = NULL;
+    int n = 0;
+
+    (void)snprintf(path, sizeof(path), "/sys/block/%.255s/%.255s/holders", disk, part);
+    d = opendir(path);
+    for (const struct dirent *e; d != NULL && n < LIST_MAX && (e = readdir(d)) != NULL;) {
+        if (e->d_name[0] == '.')
+            continue;
+        put_text(b, NULL, e->d_name);
+        n++;
+    }
+}
+
+/* For whom it may not simply go: directories where it is mounted, "swap", devices upon it. */
+static void put_uses(struct vivi_buf *b, const char *disk)
+{
+    struct sys_mounts m = {0};
+    const char *source, *dir, *type;
+    char path[300];
+    cleanup_closedir DIR *d = NULL;
+    int n = 0;
+
+    open_list(b, "used", "[");
+    while (n < LIST_MAX && sys_mounts_next(&m, true, &source, &dir, &type)) {
+        if (!leads_to_disk(disk, source))
+            continue;
+        put_text(b, NULL, dir);
+        n++;
+    }
+    sys_mounts_done(&m);
+    put_swaps(b, disk);
+    put_holders(b, disk, ".");
+    (void)snprintf(path, sizeof(path), "/sys/block/%.255s", disk);
+    d = opendir(path);
+    for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        if (strncmp(e->d_name, disk, strlen(disk)) == 0)
+            put_holders(b, disk, e->d_name);
+    }
+    (void)vivi_buf_str(b, "]");
+}
+
 static void put_disks(struct vivi_buf *b)
 {
     cleanup_closedir DIR *d = opendir("/sys/block");
@@ -210,6 +286,7 @@ static void put_disks(struct vivi_buf *b)
         sys_read_text(path, text, sizeof(text));
         key(b, "readonly");
         (void)vivi_buf_str(b, text[0] == '1' ? "true" : "false");
+        put_uses(b, e->d_name);
         (void)vivi_buf_str(b, "}");
     }
     (void)vivi_buf_str(b, "]");

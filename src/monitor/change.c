@@ -266,6 +266,7 @@ static void late(void *arg)
     viv_error err = VIV_ERROR_INIT;
     char s[24];
 
+    vivi_uses_forget(m);
     pending_text(&all->now, vivi_seconds(all->timeout_ms, s), &err);
     flight_done(slot);
     *slot = all->now;
@@ -276,6 +277,7 @@ static void late(void *arg)
 
 void vivi_change_forget(struct vivi_monitor *m)
 {
+    vivi_uses_forget(m);
     vivi_disarm(m, &m->changes.deadline);
     flight_done(&m->changes.now);
     for (size_t i = 0; i < VIVI_CHANGES_LATE; i++)
@@ -322,6 +324,28 @@ static int begin_device(struct vivi_monitor *m, const struct vivi_change *c, con
     return r < 0 ? r : vivi_machine_device_add(&m->machine, &d, m->changes.now.dop, err);
 }
 
+/* Nobody in the guest uses the disk any more, or why it stays. */
+static void may_go(struct vivi_monitor *m, const viv_error *why)
+{
+    char id[ID_SIZE];
+    viv_error err = VIV_ERROR_INIT;
+    int r = 0;
+
+    middle(m->changes.now.path, id);
+    if (!why)
+        r = vivi_machine_device_remove(&m->machine, VIVI_DEV_DISK, id, m->changes.now.dop, &err);
+    if (why)
+        finish(m, why);
+    else if (r < 0)
+        finish(m, r == -VIV_E_NOT_FOUND ? NULL : &err);
+}
+
+static bool asks_first(struct vivi_monitor *m, const struct vivi_change *c, const struct what *w)
+{
+    return c->op == VIVI_CHANGE_REMOVE && w->kind == KIND_DEVICE && w->device == VIVI_DEV_DISK &&
+           vivi_uses_ask(m, w->id, may_go);
+}
+
 static int begin_size(struct vivi_monitor *m, const struct vivi_change *c, const struct what *w,
                       viv_error *err)
 {
@@ -361,7 +385,8 @@ int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c, const
                                            .to = json_incref(c->to),
                                            .done = done};
     memcpy(all->now.path, c->path, sizeof(all->now.path));
-    r = w.kind == KIND_DEVICE ? begin_device(m, c, &w, err) : begin_size(m, c, &w, err);
+    if (!asks_first(m, c, &w))
+        r = w.kind == KIND_DEVICE ? begin_device(m, c, &w, err) : begin_size(m, c, &w, err);
     if (r < 0) {
         all->now.done = NULL;
         finish(m, NULL);

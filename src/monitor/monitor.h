@@ -26,6 +26,7 @@
 #include "monitor/keeper_client.h"
 #include "monitor/ready.h"
 #include "monitor/ready_port.h"
+#include "monitor/uses.h"
 #include "monitor/reason.h"
 #include "monitor/request.h"
 #include "monitor/stop.h"
@@ -163,6 +164,7 @@ struct vivi_monitor {
     enum vivi_stage stage;
     struct vivi_config config; /* of this run, or of the last one */
     bool config_valid;
+    json_t *doc;              /* config.json as this run uses it */
     struct vivi_probe *probe; /* of this run's start; NULL after an adoption */
     char nonce[17];
     struct vivi_plan plan;       /* as spawned by this monitor; exe NULL after an adoption */
@@ -187,6 +189,7 @@ struct vivi_monitor {
     struct vivi_streams streams;
     struct vivi_ready ready;
     struct vivi_ready_port ready_port;
+    struct vivi_uses uses;
     char ready_pending[46]; /* the marker came before the driver said "running" */
     struct vivi_consoles consoles;
     struct vivi_agent *agent; /* from the first run on */

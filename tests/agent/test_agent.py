@@ -396,6 +396,7 @@ def test_info_is_json_about_this_system(host):
     assert i["cpus"]["online"] == os.sysconf("SC_NPROCESSORS_ONLN")
     assert i["memory"]["total"] > 0 and i["uptime_ms"] > 0
     assert any(m["path"] == "/" for m in i["mounts"])
+    assert all(isinstance(d["used"], list) for d in i["disks"])
     assert {"os", "nics", "disks", "load", "boot_id", "address", "agent"} <= set(i)
 
 

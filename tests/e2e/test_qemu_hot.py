@@ -1,6 +1,7 @@
 """What changes while a real guest runs, seen by the guest itself through its agent."""
 
 import os
+import subprocess
 
 import pytest
 import vivtest
@@ -44,6 +45,24 @@ def test_a_disk_comes_grows_and_goes(vm, image):
     assert "disks.data: removed" in change(vm, "disks.data-").out
     assert "vda" not in run(vm, "cat /proc/partitions")
     assert vm.info()["config"]["disks"] == [] and vm.info()["state"] == "running"
+
+
+def test_a_disk_that_the_guest_uses_stays(vm, image):
+    subprocess.run(["mkfs.ext2", "-q", image], check=True, env={"PATH": "/sbin:/usr/sbin:/bin:/usr/bin"})
+    change(vm, f"disks.+data.path={image}")
+    vm.until("the guest sees the disk", lambda: "vda" in run(vm, "cat /proc/partitions"), deadline=DEADLINE)
+    run(vm, "mkdir /tmp/data && mount /dev/vda /tmp/data")
+    r = change(vm, "--live", "disks.data-", code=9)
+    assert r.err == ("viv: set web: the guest has mounted data at /tmp/data\n"
+                     "hint: viv exec web -- umount /tmp/data\n")
+    assert [(d["name"], d["used"]) for d in vm.info()["guest"]["disks"]] == [("vda", ["/tmp/data"])]
+    run(vm, "umount /tmp/data && mkswap /dev/vda && swapon /dev/vda")
+    r = change(vm, "--live", "disks.data-", code=9)
+    assert r.err == "viv: set web: the guest swaps to data\nhint: viv exec web -- swapoff -a\n"
+    assert "(next start: the guest swaps to data)" in change(vm, "disks.data-").out
+    assert "vda" in run(vm, "swapoff /dev/vda; cat /proc/partitions")
+    change(vm, "--live", "disks.data-")
+    assert "vda" not in run(vm, "cat /proc/partitions")
 
 
 def test_cpus_come_but_an_emulated_one_stays(vm):
