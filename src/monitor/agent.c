@@ -114,6 +114,8 @@ static void give_back(struct vivi_agent *a)
     vivi_buf_init(&a->out, AGENT_OUT_BYTES);
 }
 
+static void owe_hello(struct vivi_agent *a);
+
 static void flush(struct vivi_agent *a)
 {
     size_t before = a->out.len;
@@ -128,17 +130,20 @@ static void flush(struct vivi_agent *a)
         vivi_buf_consume(&a->out, (size_t)n);
     }
     want_events(a);
+    owe_hello(a);
     if (before > AGENT_OUT_PAUSE && a->out.len <= AGENT_OUT_PAUSE)
         agent_relay_resume(a);
     if (a->out.len == 0 && a->n_streams == 0 && a->out.cap > AGENT_OUT_PAUSE / 4)
         give_back(a);
 }
 
+/* To an agent that does not read nothing more is said: its next greeting replaces this one. */
 static void owe_hello(struct vivi_agent *a)
 {
     bool any = false;
 
-    while (a->wire.hello_due && vivi_buf_reserve(&a->out, VIVI_AW_HELLO_MAX) == 0) {
+    while (a->wire.hello_due && a->out.len <= AGENT_OUT_PAUSE &&
+           vivi_buf_reserve(&a->out, VIVI_AW_HELLO_MAX) == 0) {
         size_t n = vivi_aw_hello(&a->wire, a->out.data + a->out.len, VIVI_AW_HELLO_MAX);
 
         if (n == 0)
@@ -154,7 +159,7 @@ bool agent_send(struct vivi_agent *a, const struct vivi_aw_frame *f)
 {
     size_t size = f->len + VIVI_AW_FRAME_EXTRA;
 
-    if (!a->wire.up || a->fd < 0 || vivi_buf_reserve(&a->out, size) < 0)
+    if (!a->wire.up || a->wire.hello_due || a->fd < 0 || vivi_buf_reserve(&a->out, size) < 0)
         return false;
     a->out.len += vivi_aw_encode(&a->wire, f, a->out.data + a->out.len, size);
     flush(a);
@@ -209,7 +214,7 @@ static void on_frame(struct vivi_agent *a, const struct vivi_aw_frame *f)
 
     if (f->type == VIVI_AW_PONG) {
         disarm(a, &a->ping);
-    } else if (f->type == VIVI_AW_PING) {
+    } else if (f->type == VIVI_AW_PING && a->out.len <= AGENT_OUT_PAUSE) {
         pong.type = VIVI_AW_PONG;
         (void)agent_send(a, &pong);
     } else if (f->type == VIVI_AW_EVENT && f->stream == 0) {

@@ -153,7 +153,9 @@ static void tell(struct agent_client *c, const struct vivi_aw_frame *f)
 
 static void owe_hello(struct agent_client *c)
 {
-    while (c->wire.hello_due && vivi_buf_reserve(&c->out, VIVI_AW_HELLO_MAX) == 0) {
+    if (c->out.len > CLIENT_SLACK)
+        break_client(c, "it begins anew again and again and does not read");
+    while (!c->broken && c->wire.hello_due && vivi_buf_reserve(&c->out, VIVI_AW_HELLO_MAX) == 0) {
         size_t n = vivi_aw_hello(&c->wire, c->out.data + c->out.len, VIVI_AW_HELLO_MAX);
 
         if (n == 0)

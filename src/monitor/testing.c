@@ -309,7 +309,7 @@ int rig_open(struct rig *r, const char *config)
 
     *r = (struct rig){.keeper_fd = -1, .lock_fd = -1, .listener_fd = -1, .client.fd = -1};
     rig_driver = (struct rig_driver){
-        .loop = &r->loop, .adopt_state = VIV_ST_RUNNING, .accel = VIVI_ACCEL_NONE};
+        .loop = &r->loop, .adopt_state = VIV_ST_RUNNING, .accel = VIVI_ACCEL_NONE, .agent_fd = -1};
     rig_loop_init(&r->loop);
     (void)snprintf(r->dir, sizeof(r->dir), "/tmp/vivm.XXXXXX");
     assert_non_null(mkdtemp(r->dir));

@@ -59,6 +59,9 @@ struct rig_driver {
     uint64_t adopt_op;
     char input[4096]; /* what came by the events stream */
     size_t input_len;
+    bool has_agent;  /* agent_connect gives a channel */
+    int agent_fd;    /* the guest's end of the last one; the test's */
+    unsigned agents; /* channels given */
     uint64_t drained_token, drained_size;
     const char *problem; /* check finds this, NULL: nothing */
     enum vivi_accel accel;

@@ -2,7 +2,7 @@
 
 #include "driver/capset.h"
 
-#define RIG_CAPS(X) X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT)
+#define RIG_CAPS(X) X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT) X(AGENT)
 
 struct rig_driver rig_driver;
 
@@ -104,6 +104,7 @@ struct machine {
 struct answer {
     uint64_t op;
     enum rig_answer how;
+    int fd; /* goes along with it; 0 = none */
 };
 static struct answer answers[64];
 static size_t n_answers;
@@ -120,7 +121,7 @@ static void answer_now(void *arg)
     else if (a->how == RIG_FAIL)
         (void)vivi_fail(&err, VIV_E_VMM, "rig: no");
     emit((struct vivi_driver_event){
-        .kind = VIVI_EV_DONE, .op = a->op, .err = err.code ? &err : NULL});
+        .kind = VIVI_EV_DONE, .op = a->op, .fd = a->fd, .err = err.code ? &err : NULL});
 }
 
 static int slot(struct machine *m, enum rig_answer how, uint64_t op, viv_error *err)
@@ -133,7 +134,7 @@ static int slot(struct machine *m, enum rig_answer how, uint64_t op, viv_error *
         return vivi_fail(err, VIV_E_VMM, "rig: refused");
     if (how == RIG_NEVER)
         return 0;
-    *a = (struct answer){op, how};
+    *a = (struct answer){op, how, 0};
     assert_true(m->n < ARRAY_SIZE(m->answers));
     return l->timer(l->ctx, "rig-answer", 0, answer_now, a, &m->answers[m->n++], err);
 }
@@ -196,6 +197,23 @@ SLOT(reset, resets)
 SLOT(button, buttons)
 SLOT(quit, quits)
 
+static int fx_agent_connect(void *m, uint64_t op, viv_error *err)
+{
+    struct machine *machine = m;
+    struct answer *a = &answers[n_answers++ % ARRAY_SIZE(answers)];
+    const struct vivi_loop *l = &rig_driver.loop->face;
+    int pair[2];
+
+    if (!rig_driver.has_agent)
+        return vivi_fail(err, VIV_E_NOT_FOUND, "rig: no channel");
+    assert_int_equal(vivi_socketpair(pair, NULL), 0);
+    rig_driver.agent_fd = pair[1];
+    rig_driver.agents++;
+    *a = (struct answer){op, RIG_AT_ONCE, pair[0]};
+    assert_true(machine->n < ARRAY_SIZE(machine->answers));
+    return l->timer(l->ctx, "rig-agent", 0, answer_now, a, &machine->answers[machine->n++], err);
+}
+
 static int fx_query(void *m, uint64_t op, viv_error *err)
 {
     return slot(m, RIG_AT_ONCE, op, err);
@@ -218,6 +236,8 @@ static const struct vivi_driver_effects effects = {
     .input = fx_input,
     .drained = fx_drained,
     .query = fx_query,
+    .agent_fresh = true,
+    .agent_connect = fx_agent_connect,
     .quit = fx_quit,
     .power_button = fx_button,
     .pause = fx_pause,
