@@ -18,6 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tests"))
 sys.path.insert(0, HERE)
 from vivtest import Root, VM, alive, kill, start_time, until, wait_gone  # noqa: E402
+import agent as bench_agent  # noqa: E402
 from library import Library  # noqa: E402
 
 PREFIX = os.environ["VIV_PREFIX"]
@@ -396,7 +397,28 @@ def libvirt():
         shutil.rmtree(base, ignore_errors=True)
 
 
-SECTIONS = {f.__name__: f for f in (ps, flat, memory, adopt, ready, share, libvirt)}
+def agent():
+    """
+    viv-agent over a virtio-serial port of an emulated guest, beside bare programs on a second port in the same run.
+    What a command writes goes through a pipe in the guest, so the bare program beside it does so too; straight into
+    the port, without one, is shown as well.
+    """
+    a = bench_agent.run(demo_image(), 16)
+    row("exec's stdout beside a bare program through a pipe", f"{a['exec_out_mb_s']} MB/s", f"{a['piped_out_mb_s']} MB/s",
+        "≥ 0.7", a["exec_of_piped"] >= 0.7)
+    row("exec's stdout beside a bare program without a pipe", f"{a['exec_out_mb_s']} MB/s", f"{a['bare_out_mb_s']} MB/s",
+        "≥ 0.7", a["exec_of_bare"] >= 0.7)
+    row("a file out of the guest beside a bare program", f"{a['read_out_mb_s']} MB/s", f"{a['bare_file_out_mb_s']} MB/s",
+        "≥ 0.7", a["read_of_bare"] >= 0.7)
+    row("a file into the guest beside a bare program", f"{a['write_in_mb_s']} MB/s", f"{a['bare_in_mb_s']} MB/s",
+        "≥ 0.7", a["write_of_bare"] >= 0.7)
+    above = a["exec_true_ms"] - a["ping_ms"]
+    row("exec of true above a ping, beside a shell's start of it in the guest", f"{above:.2f} ms", f"{a['spawn_true_ms']:.2f} ms",
+        "≤ 3 ms, or ≤ 1 ms above the shell's", above <= 3 or above <= a["spawn_true_ms"] + 1)
+    row("the agent's resident memory", f"{a['rss_kib']} KiB", "–", "≤ 1024 KiB", a["rss_kib"] <= 1024)
+
+
+SECTIONS = {f.__name__: f for f in (ps, flat, memory, adopt, ready, share, libvirt, agent)}
 
 
 def report(names):
