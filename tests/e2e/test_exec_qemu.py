@@ -53,6 +53,49 @@ def test_a_command_of_a_real_guest(vm):
     assert vm("stop", deadline=DEADLINE).out == "web: stopped (agent)\n"
 
 
+def much_goes_both_ways(vm, tmp_path, mib):
+    """Through exec's input and output, and by cp into the guest and back: each byte arrives."""
+    data, back = tmp_path / "data", tmp_path / "back"
+    block = os.urandom(1 << 20)
+    with open(data, "wb") as f:
+        for i in range(mib):
+            f.write(i.to_bytes(4, "big") + block[4:])
+    wanted = hashlib.sha256(data.read_bytes()).hexdigest()
+    with open(data, "rb") as i:
+        subprocess.run([vm.root.viv, "exec", "-i", "web", "--", "sh", "-c", "cat > /tmp/in"], env=vm.root.env, stdin=i,
+                       timeout=10 * DEADLINE, check=True)
+    assert run(vm, "sha256sum", "/tmp/in").out.split()[0] == wanted
+    with open(back, "wb") as o:
+        subprocess.run([vm.root.viv, "exec", "web", "--", "cat", "/tmp/in"], env=vm.root.env, stdout=o,
+                       timeout=10 * DEADLINE, check=True)
+    assert hashlib.sha256(back.read_bytes()).hexdigest() == wanted
+    run(vm, "rm", "/tmp/in")
+    vm.root("cp", data, "web:/tmp/copy", deadline=10 * DEADLINE)
+    assert run(vm, "sha256sum", "/tmp/copy").out.split()[0] == wanted
+    back.unlink()
+    vm.root("cp", "web:/tmp/copy", back, deadline=10 * DEADLINE)
+    assert hashlib.sha256(back.read_bytes()).hexdigest() == wanted
+
+
+def many_at_once(vm, n):
+    many = [vm.root.popen("exec", "web", "--", "sh", "-c", f"echo {i}; exit {i % 7}") for i in range(n)]
+    for i, p in enumerate(many):
+        out, err = p.communicate(timeout=10 * DEADLINE)
+        assert (out, err, p.returncode) == (f"{i}\n", "", i % 7)
+
+
+def test_ten_megabytes_go_both_ways(vm, tmp_path):
+    much_goes_both_ways(vm, tmp_path, 10)
+    many_at_once(vm, 10)
+
+
+@pytest.mark.stress
+def test_a_hundred_megabytes_and_a_hundred_commands_at_once(root, guest, tmp_path):
+    vm = root.qemu("web", guest, agent={"enabled": "on"}, memory="1GiB").boot()
+    much_goes_both_ways(vm, tmp_path, 100)
+    many_at_once(vm, 100)
+
+
 def test_ready_is_a_port_of_the_real_guest(root, guest):
     vm = root.qemu("web", guest, agent={"enabled": "on"}, ready={"by": "tcp:8080"})
     vm("start", deadline=DEADLINE)
