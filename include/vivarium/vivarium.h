@@ -264,6 +264,16 @@ VIV_API int viv_vm_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec
 VIV_API int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                         viv_error *err);
 /*
+ * What the VM has used and moved since the start of this run. Options: timeout_ms (5000). Record:
+ * {"state", "run", "boot", "uptime_ms", "cpus", "memory_bytes", "cpu_ms" and "rss_bytes" of the
+ * VMM's process on this host, "balloon_bytes" (left to the guest), "disks": {ID: {"read_bytes",
+ * "written_bytes", "reads", "writes", "flushes"}}, "nets": {ID: {"rx_bytes", "tx_bytes",
+ * "rx_packets", "tx_packets"}}}: what is not counted is null; rx is what the guest received.
+ * WRONG_STATE: it does not run.
+ */
+VIV_API int viv_vm_stats(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                         viv_error *err);
+/*
  * Whether the VM starts with its host: writes (on, default 1) or removes a systemd unit and the
  * link that enables it; no running systemd is needed, and none is told. Options: on; program, the
  * absolute path of viv for the unit; unit_dir, absolute (default: where the administrator's units
@@ -306,6 +316,7 @@ VIV_API int viv_vm_apply(viv_vm *m, const viv_config *c, const viv_opts *o, viv_
  *   device_add: kind ("disk", "net", "share", …); id (the next free one: "d1"); set, "KEY=VALUE" of
  *     the device's fields, as often as it is set ("path=/d.img"). INVALID "disks.data: id is used
  *     twice"; UNSUPPORTED a kind that this driver cannot add while the VM runs
+ *     (a vsock has no id: a VM has one)
  *   device_remove: kind; id. The guest is asked to let go of it. NOT_FOUND; UNSUPPORTED the disk
  *     with the guest's root; TIMEOUT the guest keeps it: it can be asked again
  *   resize: cpus, a number; memory and balloon (what is left to the guest; "all"), as text

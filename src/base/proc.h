@@ -55,5 +55,12 @@ int vivi_pid_namespace(uint64_t *ret, viv_error *err);
  * UNSUPPORTED: none on this host. */
 int vivi_proc_cgroup(pid_t pid, char *ret, size_t size, viv_error *err);
 
+/* What a process has used so far. */
+struct vivi_proc_usage {
+    uint64_t cpu_ms;    /* of all CPUs, in user and kernel */
+    uint64_t rss_bytes; /* of its memory that is in the host's */
+};
+int vivi_proc_usage(pid_t pid, struct vivi_proc_usage *ret, viv_error *err); /* NOT_FOUND */
+
 /* Private memory in KiB (Private_Clean + Private_Dirty of smaps_rollup); for bench and doctor. */
 int vivi_proc_private_kib(pid_t pid, uint64_t *ret, viv_error *err);

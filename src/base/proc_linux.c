@@ -12,10 +12,12 @@
 #include <linux/ioctl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/proc_linux.h"
@@ -258,6 +260,28 @@ static uint64_t number_after(const char *text, const char *name)
     const char *p = strstr(text, name);
 
     return p == NULL ? 0 : strtoull(p + strlen(name), NULL, 10);
+}
+
+int vivi_proc_usage(pid_t pid, struct vivi_proc_usage *ret, viv_error *err)
+{
+    char path[32], text[1024];
+    uint64_t user, kernel, pages, tick = (uint64_t)sysconf(_SC_CLK_TCK);
+    const char *p;
+    int r;
+
+    stat_path(pid, path);
+    r = read_small(path, text, sizeof(text));
+    if (r < 0)
+        return vivi_fail_errno(err, -r, "process %d", (int)pid);
+    p = strrchr(text, ')'); /* fields 14, 15 and 24 of proc(5) */
+    if (!p || sscanf(p + 1,
+                     " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
+                     " %*d %*d %*d %*d %*d %*d %*u %*u %" SCNu64,
+                     &user, &kernel, &pages) != 3)
+        return vivi_fail(err, VIV_E_IO, "process %d: its state cannot be read", (int)pid);
+    ret->cpu_ms = (user + kernel) * 1000 / tick;
+    ret->rss_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return 0;
 }
 
 int vivi_proc_private_kib(pid_t pid, uint64_t *ret, viv_error *err)

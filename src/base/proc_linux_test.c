@@ -55,6 +55,28 @@ static void a_descriptor_is_taken_from_another_process(void **state)
     assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+static void what_a_process_uses_is_told_whatever_its_name(void **state)
+{
+    struct vivi_proc_usage mine = {0}, other = {0};
+    viv_error err = VIV_ERROR_INIT;
+    volatile unsigned turns = 0;
+    int fds[2];
+    pid_t pid;
+
+    (void)state;
+    pid = make_child(fds);
+    do {
+        turns++;
+        assert_int_equal(vivi_proc_usage(getpid(), &mine, &err), 0);
+    } while (mine.cpu_ms == 0); /* looking costs time, too */
+    assert_true(mine.rss_bytes > 100000 && turns > 0);
+    assert_int_equal(vivi_proc_usage(pid, &other, &err), 0);
+    assert_true(other.rss_bytes > 0 && other.cpu_ms < 60000);
+    vivi_close(&fds[1]);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(vivi_proc_usage(pid, &other, &err), -VIV_E_NOT_FOUND);
+}
+
 static void a_process_is_named_by_pid_and_start_time(void **state)
 {
     struct vivi_proc_id self, again, child;
@@ -197,6 +219,7 @@ static void our_own_path_is_absolute_and_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_process_uses_is_told_whatever_its_name),
         cmocka_unit_test(a_process_is_named_by_pid_and_start_time),
         cmocka_unit_test(a_descriptor_is_taken_from_another_process),
         cmocka_unit_test(a_zombie_is_dead),

@@ -132,6 +132,7 @@ int vivi_cmd_restore(struct vivi_cli *c);
 int vivi_cmd_wait(struct vivi_cli *c);
 int vivi_cmd_ps(struct vivi_cli *c);
 int vivi_cmd_inspect(struct vivi_cli *c);
+int vivi_cmd_stats(struct vivi_cli *c);
 int vivi_cmd_ip(struct vivi_cli *c);
 int vivi_cmd_port(struct vivi_cli *c);
 int vivi_cmd_logs(struct vivi_cli *c);

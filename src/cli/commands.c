@@ -180,6 +180,12 @@ static const struct vivi_flag flags_ps[] = {
     END,
 };
 
+static const struct vivi_flag flags_stats[] = {
+    {"--prometheus", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "in the text format that Prometheus collects"},
+    END,
+};
+
 static const struct vivi_flag flags_logs[] = {
     {"--follow", 'f', VIVI_V_NONE, NULL, NULL, NULL, "go on until the VM ends, across reboots"},
     {"--lines", 'n', VIVI_V_NUMBER, "N", NULL, "all", "only the last N lines"},
@@ -360,6 +366,8 @@ const struct vivi_command vivi_commands[] = {
      NULL, ONLY_SELECT, vivi_cmd_ip, false},
     {"port", NULL, "Looking", "the forwarded ports of VMs", "[FLAGS] VM…", "viv-ps",
      VIVI_TARGETS_MANY, NULL, ONLY_SELECT, vivi_cmd_port, false},
+    {"stats", NULL, "Looking", "what running VMs have used and moved", "[FLAGS] VM…", "viv-ps",
+     VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_stats), vivi_cmd_stats, false},
     {"events", NULL, "Looking", "what happens, as it happens", "[FLAGS]", "viv-ps",
      VIVI_TARGETS_NONE, NULL, ONLY(flags_events), vivi_cmd_events, false},
     {"caps", NULL, "Looking", "what works on this host, and why not", "[FLAGS] [DRIVER]", "viv-ps",

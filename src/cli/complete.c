@@ -58,7 +58,7 @@ static const char *states_for(const struct vivi_command *cmd)
     if (!strcmp(cmd->name, "pause"))
         return "running";
     if (!strcmp(cmd->name, "stop") || !strcmp(cmd->name, "kill") || !strcmp(cmd->name, "reboot") ||
-        !strcmp(cmd->name, "console"))
+        !strcmp(cmd->name, "console") || !strcmp(cmd->name, "stats"))
         return VIVI_STATES_ALIVE;
     return NULL;
 }
@@ -329,13 +329,6 @@ static void offer_own_words(const struct completion *k)
 
 /* ---- devices ---- */
 
-static bool is_hot_kind(enum vivi_device_kind kind)
-{
-    const struct vivi_field *f = vivi_field_find(vivi_device_kind_list(kind));
-
-    return f && f->type == VIVI_T_OBJECT_LIST;
-}
-
 /* "path=", "readonly=": the fields of a device of that kind, and the values of one. */
 static void offer_device_fields(const struct completion *k, enum vivi_device_kind kind)
 {
@@ -344,7 +337,8 @@ static void offer_device_fields(const struct completion *k, enum vivi_device_kin
     char pattern[64], text[200];
     size_t n;
 
-    (void)snprintf(pattern, sizeof(pattern), "%s.*", vivi_device_kind_list(kind));
+    (void)snprintf(pattern, sizeof(pattern), "%s%s", vivi_device_kind_list(kind),
+                   vivi_field_find(vivi_device_kind_list(kind)) ? ".*" : "");
     n = strlen(pattern) + 1;
     for (size_t i = 0; i < vivi_fields_count(); i++) {
         const struct vivi_field *f = &vivi_fields[i];
@@ -394,12 +388,10 @@ static void offer_device_words(struct completion *k)
         return;
     } else if (k->n_before == 2) {
         for (unsigned i = 0; i < VIVI_DEV_COUNT_; i++)
-            if (is_hot_kind((enum vivi_device_kind)i))
-                offer(k, vivi_device_kind_name((enum vivi_device_kind)i), NULL);
+            offer(k, vivi_device_kind_name((enum vivi_device_kind)i), NULL);
     } else if (!strcmp(k->first[0], "rm") && k->n_before == 3) {
         offer_device_ids(k, k->first[2]);
-    } else if (!strcmp(k->first[0], "add") && vivi_device_kind_parse(k->first[2], &kind) == 0 &&
-               is_hot_kind(kind)) {
+    } else if (!strcmp(k->first[0], "add") && vivi_device_kind_parse(k->first[2], &kind) == 0) {
         offer_device_fields(k, kind);
     }
 }

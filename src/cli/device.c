@@ -54,6 +54,15 @@ static int read_words(struct vivi_cli *c, bool add, viv_opts *o, viv_error *err)
     return r;
 }
 
+/* A VM has one of that kind, if any. */
+static bool has_no_id(const char *word)
+{
+    enum vivi_device_kind kind;
+
+    return vivi_device_kind_parse(word, &kind) == 0 &&
+           !vivi_field_find(vivi_device_kind_list(kind));
+}
+
 static int change(struct vivi_cli *c, bool add)
 {
     cleanup_vm viv_vm *vm = NULL;
@@ -67,7 +76,7 @@ static int change(struct vivi_cli *c, bool add)
     if (add && c->args.n_words < 3)
         return vivi_cli_usage(c, "viv device add web disk path=data.img",
                               "needs a VM and a kind of device");
-    if (!add && c->args.n_words != 4)
+    if (!add && c->args.n_words != 4 && (c->args.n_words != 3 || !has_no_id(c->args.words[2])))
         return vivi_cli_usage(c, "viv device rm web disk data",
                               "needs a VM, a kind of device and its id");
     if (viv_opts_new(&o, &err) < 0 || vivi_changing_options(&how, o, &err) < 0 ||

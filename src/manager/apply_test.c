@@ -391,8 +391,12 @@ static void a_device_that_makes_no_sense_is_refused(void **state)
     fails(m, viv_vm_device_add, "kind=net id=n0", VIV_E_INVALID, "nets.n0: id is used twice");
     fails(m, viv_vm_device_add, "kind=dsk", VIV_E_INVALID, "kind: \"dsk\" is no kind of device");
     fails(m, viv_vm_device_add, "id=x", VIV_E_INVALID, "kind: \"\" is no kind of device");
-    fails(m, viv_vm_device_add, "kind=vsock", VIV_E_UNSUPPORTED,
-          "kind: a vsock device is there from the start or not at all");
+    fails(m, viv_vm_device_add, "kind=vsock", VIV_E_INVALID, "needs at least cid=…");
+    fails(m, viv_vm_device_add, "kind=vsock id=x set=cid=4", VIV_E_INVALID,
+          "id: a vsock device has no name: there is one");
+    fails(m, viv_vm_device_add, "kind=vsock set=cid=4", VIV_E_UNSUPPORTED,
+          "vsock.cid: driver fake has no such thing (cloud-hypervisor has)");
+    fails(m, viv_vm_device_remove, "kind=vsock", VIV_E_NOT_FOUND, "there is no vsock");
     fails(m, viv_vm_device_add, "kind=disk", VIV_E_INVALID, "needs at least path=…");
     fails(m, viv_vm_device_add, "kind=disk set=path", VIV_E_INVALID, "\"path\" is not KEY=VALUE");
     fails(m, viv_vm_device_add, "kind=disk set=colour=red", VIV_E_INVALID,

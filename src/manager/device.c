@@ -74,21 +74,35 @@ static int unknown_kind(const char *word, viv_error *err)
     return r;
 }
 
-/* *ret: the list that holds such devices. */
+/* A kind of which a VM has one, without a name (vsock), stands in a mapping, not in a list. */
+static bool is_single(const char *list)
+{
+    return !vivi_field_find(list);
+}
+
+/* *ret: the list that holds such devices, or the mapping of the only one. */
 static int read_kind(const viv_opts *o, const char **ret, viv_error *err)
 {
     const char *word = vivi_opt_str(o, "kind", "");
     enum vivi_device_kind kind;
-    const struct vivi_field *f;
 
     if (vivi_device_kind_parse(word, &kind) < 0)
         return unknown_kind(word, err);
-    f = vivi_field_find(vivi_device_kind_list(kind));
-    if (!f || f->type != VIVI_T_OBJECT_LIST)
-        return vivi_fail_field(err, VIV_E_UNSUPPORTED, "kind",
-                               "a %s device is there from the start or not at all", word);
-    *ret = f->path;
+    *ret = vivi_device_kind_list(kind);
+    if (is_single(*ret) && *vivi_opt_str(o, "id", ""))
+        return vivi_fail_field(err, VIV_E_INVALID, "id", "a %s device has no name: there is one",
+                               word);
     return 0;
+}
+
+/* Whether a document has the only device of such a kind: something of it is set. */
+static bool has_single(const viv_config *c, const char *mapping)
+{
+    json_t *all = c ? json_object_get(c->doc, mapping) : NULL, *value;
+    const char *key;
+
+    json_object_foreach(all, key, value) if (!json_is_null(value)) return true;
+    return false;
 }
 
 /* The first id of the usual form that neither document has. */
@@ -149,17 +163,34 @@ static int set_default(viv_config *c, const char *list, const char *device, viv_
     return viv_config_set(c, path, f->def, err);
 }
 
+static int set_each(viv_config *c, const char *device, const viv_opts *o, viv_error *err)
+{
+    size_t n = vivi_opt_list_len(o, "set");
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = set_one(c, device, vivi_opt_list_at(o, "set", i), err);
+    return r;
+}
+
 static int set_device(const struct documents *d, const viv_opts *o, const char *list,
                       const char *id, viv_error *err)
 {
     char device[VIVI_PATH_SIZE];
-    size_t n = vivi_opt_list_len(o, "set");
-    int r = 0;
 
     (void)snprintf(device, sizeof(device), "%s.+%s", list, id);
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = set_one(d->wanted, device, vivi_opt_list_at(o, "set", i), err);
-    return r == 0 && n == 0 ? set_default(d->wanted, list, device, err) : r;
+    return vivi_opt_list_len(o, "set") > 0 ? set_each(d->wanted, device, o, err)
+                                           : set_default(d->wanted, list, device, err);
+}
+
+static int add_single(const struct documents *d, const viv_opts *o, const char *mapping,
+                      viv_error *err)
+{
+    if (vivi_opt_list_len(o, "set") == 0)
+        return vivi_fail(err, VIV_E_INVALID, "needs at least cid=…");
+    if (has_single(d->wanted, mapping) && (!d->run || has_single(d->run, mapping)))
+        return vivi_fail_field(err, VIV_E_INVALID, mapping, "is there already");
+    return set_each(d->wanted, mapping, o, err);
 }
 
 static int add_device(const struct documents *d, const viv_opts *o, viv_error *err)
@@ -172,6 +203,8 @@ static int add_device(const struct documents *d, const viv_opts *o, viv_error *e
 
     if (r < 0)
         return r;
+    if (is_single(list))
+        return add_single(d, o, list, err);
     (void)snprintf(id, sizeof(id), "%.63s", given);
     if (!*given)
         r = free_id(d, list, id, err);
@@ -208,12 +241,26 @@ int viv_vm_device_add(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **r
 
 /* ---- removing ---- */
 
+static int remove_single(const struct documents *d, const viv_opts *o, const char *mapping,
+                         viv_error *err)
+{
+    char path[VIVI_PATH_SIZE];
+
+    if (!has_single(d->wanted, mapping) &&
+        (!has_single(d->run, mapping) || vivi_opt_bool(o, "next", false)))
+        return vivi_fail(err, VIV_E_NOT_FOUND, "there is no %s", vivi_opt_str(o, "kind", ""));
+    (void)snprintf(path, sizeof(path), "%s-", mapping);
+    return viv_config_set(d->wanted, path, NULL, err);
+}
+
 static int remove_device(const struct documents *d, const viv_opts *o, viv_error *err)
 {
     const char *list = NULL, *id = vivi_opt_str(o, "id", "");
     char path[VIVI_PATH_SIZE];
     int r = read_kind(o, &list, err);
 
+    if (r == 0 && is_single(list))
+        return remove_single(d, o, list, err);
     if (r == 0)
         r = vivi_parse_name(id, err);
     if (r < 0)

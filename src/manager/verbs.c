@@ -479,6 +479,26 @@ int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_res
     return vivi_call_run(&c, ret_op, ret_result, err);
 }
 
+#define STATS_MS 5000
+
+static int prepare_stats(struct vivi_call *c, json_t **ret_local, viv_error *err)
+{
+    (void)ret_local;
+    if (c->known && !vivi_state_has_vmm(c->s.state))
+        return vivi_fail(err, VIV_E_WRONG_STATE, "only a running VM has counters (it is %s)",
+                         vivi_state_name(c->s.state));
+    return prepare_timed(c, STATS_MS, "counted", err);
+}
+
+int viv_vm_stats(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                 viv_error *err)
+{
+    struct vivi_call c = {
+        .verb = "stats", .options = "timeout_ms", .prepare = prepare_stats, .m = m, .o = o};
+
+    return vivi_call_run(&c, ret_op, ret_result, err);
+}
+
 /* ---- remove ---- */
 
 bool vivi_call_has_vmm(const struct vivi_vmdir *d)

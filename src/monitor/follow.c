@@ -90,6 +90,7 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
     case VIVI_VERB_LOG_WAIT:
     case VIVI_VERB_CONSOLE:
     case VIVI_VERB_AGENT:
+    case VIVI_VERB_STATS:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: return;
     }
@@ -328,6 +329,7 @@ static void resume_without_vmm(struct vivi_monitor *m)
     case VIVI_VERB_LOG_WAIT:
     case VIVI_VERB_CONSOLE:
     case VIVI_VERB_AGENT:
+    case VIVI_VERB_STATS:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }
@@ -359,6 +361,7 @@ void vivi_op_resume(struct vivi_monitor *m)
     case VIVI_VERB_LOG_WAIT:
     case VIVI_VERB_CONSOLE:
     case VIVI_VERB_AGENT:
+    case VIVI_VERB_STATS:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }

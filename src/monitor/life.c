@@ -547,6 +547,7 @@ static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
         break;
     case VIVI_DOP_AGENT: vivi_agent_connected(m, e->fd > 0 ? e->fd : -1, err); break;
     case VIVI_DOP_SNAPSHOT: vivi_snapshot_saved(m, err); break;
+    case VIVI_DOP_COUNTERS: vivi_stats_counted(m, e->value, err); break;
     case VIVI_DOP_COUNT_: break;
     }
     vivi_waits_check(m);

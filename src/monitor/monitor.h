@@ -87,6 +87,7 @@ enum vivi_dop {
     VIVI_DOP_LADDER_RESUME,
     VIVI_DOP_AGENT,
     VIVI_DOP_SNAPSHOT,
+    VIVI_DOP_COUNTERS,
     VIVI_DOP_COUNT_
 };
 
@@ -366,7 +367,14 @@ void vivi_op_after_end(struct vivi_monitor *m);
 struct vivi_wait {
     struct vivi_client *client;
     uint64_t id;
-    enum { VIVI_WAIT_OP, VIVI_WAIT_READY, VIVI_WAIT_EXIT, VIVI_WAIT_STATE, VIVI_WAIT_LOG } kind;
+    enum {
+        VIVI_WAIT_OP,
+        VIVI_WAIT_READY,
+        VIVI_WAIT_EXIT,
+        VIVI_WAIT_STATE,
+        VIVI_WAIT_LOG,
+        VIVI_WAIT_STATS
+    } kind;
     bool changed;       /* what the answer will say */
     bool then_ready;    /* OP of a start: go on to READY */
     int64_t timeout_ms; /* VIVI_NO_TIMEOUT: none */
@@ -382,6 +390,8 @@ void vivi_waits_log(struct vivi_monitor *m);
 void vivi_waits_op(struct vivi_monitor *m, const json_t *more, const viv_error *err);
 /* A note for everybody who waits for the operation in flight. */
 void vivi_waits_note(struct vivi_monitor *m, json_t *note_consume);
+/* Answers everybody who waits for counters: by result (borrowed), else by err. */
+void vivi_waits_stats(struct vivi_monitor *m, json_t *result, const viv_error *err);
 void vivi_waits_forget(struct vivi_monitor *m, const struct vivi_client *c);
 size_t vivi_waits_of(const struct vivi_monitor *m, const struct vivi_client *c);
 /* wait_ready's deadline for this VM: the request's, else the configuration's. */
@@ -414,6 +424,14 @@ int vivi_verb_run(struct vivi_monitor *m, struct vivi_client *c, const struct vi
                   struct vivi_frame *f, viv_error *err);
 /* True: this request has to wait until adoption is over. */
 bool vivi_verb_must_wait(const struct vivi_monitor *m, const struct vivi_request *q);
+
+/* ---- stats.c ---- */
+
+/* Everybody who asks while the VMM counts gets the same answer. As vivi_verb_run. */
+int vivi_stats_ask(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
+                   viv_error *err);
+/* The driver has counted (value as of its slot), or could not. */
+void vivi_stats_counted(struct vivi_monitor *m, const json_t *value, const viv_error *err);
 
 /* ---- adopt.c ---- */
 

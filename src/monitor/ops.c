@@ -643,6 +643,7 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
     case VIVI_VERB_LOG_WAIT:
     case VIVI_VERB_CONSOLE:
     case VIVI_VERB_AGENT:
+    case VIVI_VERB_STATS:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }

@@ -25,6 +25,7 @@ static const struct {
     [VIVI_VERB_CONSOLE] = {"console", false, false},
     [VIVI_VERB_INFO] = {"info", false, false},
     [VIVI_VERB_AGENT] = {"agent", false, false},
+    [VIVI_VERB_STATS] = {"stats", false, false},
 };
 
 const char *vivi_verb_name(enum vivi_verb v)
@@ -181,6 +182,7 @@ static int parse_args(const json_t *a, struct vivi_request *q, viv_error *err)
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME:
     case VIVI_VERB_APPLY: /* looked at where it is carried out */
+    case VIVI_VERB_STATS:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }

@@ -29,6 +29,7 @@ enum vivi_verb {
     VIVI_VERB_CONSOLE,
     VIVI_VERB_INFO,
     VIVI_VERB_AGENT,
+    VIVI_VERB_STATS,
     VIVI_VERB_COUNT_
 };
 const char *vivi_verb_name(enum vivi_verb v);

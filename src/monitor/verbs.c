@@ -89,7 +89,9 @@ static int run_info(struct vivi_monitor *m, struct vivi_client *c, const struct 
 
 bool vivi_verb_must_wait(const struct vivi_monitor *m, const struct vivi_request *q)
 {
-    return !m->serving && (vivi_verb_changes(q->verb) || q->verb == VIVI_VERB_AGENT) &&
+    return !m->serving &&
+           (vivi_verb_changes(q->verb) || q->verb == VIVI_VERB_AGENT ||
+            q->verb == VIVI_VERB_STATS) &&
            q->verb != VIVI_VERB_KILL;
 }
 
@@ -102,6 +104,8 @@ int vivi_verb_run(struct vivi_monitor *m, struct vivi_client *c, const struct vi
         return run_console(m, c, q, err);
     if (q->verb == VIVI_VERB_AGENT)
         return vivi_agent_lend(m, c, q->id, q->wait_ms, err);
+    if (q->verb == VIVI_VERB_STATS)
+        return vivi_stats_ask(m, c, q, err);
     if (q->verb == VIVI_VERB_INFO)
         return run_info(m, c, q, err);
     return run_wait(m, c, q, err);

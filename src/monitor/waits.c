@@ -101,6 +101,7 @@ static void expire(void *arg)
     case VIVI_WAIT_EXIT: what = "ended"; break;
     case VIVI_WAIT_STATE: what = vivi_state_name(e->w.state); break;
     case VIVI_WAIT_LOG: what = "longer"; break;
+    case VIVI_WAIT_STATS: what = "counted"; break;
     }
     (void)vivi_fail(&err, VIV_E_TIMEOUT, "not %s after %s s; %s", what, s, now_is(m, is));
     refuse(e, &err);
@@ -170,6 +171,16 @@ static void check_log(struct vivi_waiter *e)
         answer(e, json_pack("{sb}", "ended", 1));
 }
 
+static void check_stats(struct vivi_waiter *e)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    if (vivi_state_has_vmm(e->m->st.state))
+        return;
+    (void)vivi_fail(&err, VIV_E_WRONG_STATE, "it has ended meanwhile");
+    refuse(e, &err);
+}
+
 static void check(struct vivi_waiter *e)
 {
     switch (e->w.kind) {
@@ -178,6 +189,7 @@ static void check(struct vivi_waiter *e)
     case VIVI_WAIT_EXIT: check_exit(e); return;
     case VIVI_WAIT_STATE: check_state(e); return;
     case VIVI_WAIT_LOG: check_log(e); return;
+    case VIVI_WAIT_STATS: check_stats(e); return;
     }
 }
 
@@ -229,6 +241,21 @@ void vivi_waits_note(struct vivi_monitor *m, json_t *note_consume)
         if (e->w.kind == VIVI_WAIT_OP)
             vivi_serve_note(e->w.client, e->w.id, json_incref(note_consume));
     json_decref(note_consume);
+}
+
+void vivi_waits_stats(struct vivi_monitor *m, json_t *result, const viv_error *err)
+{
+    struct vivi_waiter *e, *next;
+
+    for (e = m->waiters; e; e = next) {
+        next = e->next;
+        if (e->w.kind != VIVI_WAIT_STATS)
+            continue;
+        if (err)
+            refuse(e, err);
+        else
+            answer(e, json_incref(result));
+    }
 }
 
 /* ---- the list ---- */

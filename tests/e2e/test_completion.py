@@ -34,7 +34,7 @@ def candidates(root, *words):
 
 
 @pytest.mark.parametrize("words, expected", [
-    (["st"], ["start", "stop"]),
+    (["st"], ["start", "stop", "stats"]),
     (["start", ""], ["worker"]),
     (["stop", ""], ["webserver"]),
     (["inspect", "w"], ["webserver", "worker"]),
@@ -58,13 +58,15 @@ def candidates(root, *words):
     (["device", ""], ["add", "rm", "ls"]),
     (["device", "add", "webs"], ["webserver"]),
     (["device", "add", "webserver", "ne"], ["net"]),
-    (["device", "add", "webserver", "vs"], []),
+    (["device", "add", "webserver", "vsock", ""], ["cid="]),
     (["device", "add", "webserver", "net", "ma"], ["mac="]),
     (["device", "add", "webserver", "net", "type=t"], ["type=tap"]),
     (["device", "add", "--live", "webserver", "disk", "path=x", "limit."], ["limit.bandwidth=", "limit.ops="]),
     (["device", "rm", "webserver", "net", ""], ["n0"]),
     (["device", "rm", "webserver", "disk", ""], []),
     (["device", "ls", "webserver", ""], []),
+    (["stats", ""], ["webserver"]),
+    (["stats", "--pro"], ["--prometheus"]),
     (["resize", "wo"], ["worker"]),
     (["resize", "worker", "--ball"], ["--balloon"]),
     (["config", "show", "--pend"], ["--pending"]),

@@ -137,6 +137,9 @@ def test_changes_and_what_waits_conform(root):
     conforms(root("device", "ls", "web", "-o", "json").json(), "device")
     conforms(root("device", "add", "web", "net", "id=n7", "-o", "json").json(), "apply")
     conforms(root("device", "rm", "web", "net", "n7", "--async", "-o", "json").json(), "apply")
+    conforms(root("stats", "web", "-o", "json").json(), "stats")
+    root("kill", "web")  # whatever it was doing
+    root("start", "web")
     conforms(root("pause", "web", "--async", "-o", "json").json(), "result")
 
 
