@@ -175,7 +175,10 @@ static void answer(struct double_state *s, int fd)
     if (how->error)
         say(fd, VIVI_CONTROL_PROTOCOL, VIVI_CTL_ERROR, with_id("error", how->error), -1);
     else if (how->result)
-        say(fd, VIVI_CONTROL_PROTOCOL, VIVI_CTL_REPLY, with_id("result", how->result), fds[0]);
+        say(fd, VIVI_CONTROL_PROTOCOL, VIVI_CTL_REPLY, with_id("result", how->result),
+            how->fd > 0 ? how->fd : fds[0]);
+    if (how->fd > 0)
+        (void)close(how->fd); /* the client's alone */
     vivi_close(&fds[0]);
     vivi_close(&fds[1]);
 }

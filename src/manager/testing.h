@@ -51,6 +51,7 @@ struct double_how {
     bool drop_before_hello; /* those connections are closed before the greeting */
     const char *rubbish;    /* sent instead of a greeting */
     bool with_fd;           /* the result carries the read end of a pipe that holds "hi" */
+    int fd;                 /* > 0: the result carries this one */
     bool removes;           /* the VM is removed when a request comes, and the connection closed */
     unsigned ignores;       /* requests are not answered; after so many the next one is */
 };

@@ -10,6 +10,8 @@
 #include "monitor/agent_priv.h"
 
 #define TURNS_MAX 100000
+/* In a greeting without padding: u16 version, u16 lowest. */
+#define VERSION_AT (VIVI_AW_SYNC_BYTES + VIVI_AW_HEAD)
 /* In one read: frames that are handed on before the limit is looked at again. */
 #define ONE_READ VIVI_AW_BUFFER_MIN
 
@@ -19,6 +21,7 @@ struct end {
     struct vivi_aw wire;
     unsigned char in[2 * VIVI_AW_BUFFER_MIN];
     bool deaf;           /* reads nothing */
+    int version, lowest; /* that it claims to speak; 0: the truth, −1: none */
     unsigned counts[16]; /* frames by type */
     uint64_t data;       /* bytes of DATA */
     uint32_t stream;     /* of the last OPEN or RESET */
@@ -57,8 +60,13 @@ static void greet(struct end *e)
     char text[VIVI_AW_HELLO_MAX];
     size_t n;
 
-    while (e->wire.hello_due && (n = vivi_aw_hello(&e->wire, text, sizeof(text))) > 0)
+    while (e->wire.hello_due && (n = vivi_aw_hello(&e->wire, text, sizeof(text))) > 0) {
+        if (e->version != 0) {
+            text[VERSION_AT] = (char)(e->version > 0 ? e->version : 0);
+            text[VERSION_AT + 2] = (char)(e->version > 0 ? e->lowest : 0);
+        }
         (void)push(e, text, n);
+    }
 }
 
 static void note(struct end *e, const struct vivi_aw_frame *f)
@@ -351,6 +359,33 @@ static void a_text_that_is_no_frame_ends_the_session_and_not_the_monitor(void **
     expect_other_streams_go_on(2);
 }
 
+static void an_agent_of_another_version_is_told_with_what_to_do(void **state)
+{
+    static const char *const wants[] = {"UNSUPPORTED: the agent in the guest is too old (it speaks "
+                                        "protocol 0, this needs at least 1)",
+                                        "UNSUPPORTED: the agent in the guest is too new (it speaks "
+                                        "protocol 8, this needs at most 1)"};
+    uint64_t id;
+
+    (void)state;
+    (void)open_stream(1);
+    for (int i = 0; i < 2; i++) {
+        agent.version = i ? 9 : -1;
+        agent.lowest = 8;
+        vivi_aw_connected(&agent.wire, 5000 + (uint64_t)i, true);
+        greet(&agent);
+        settle();
+        assert_int_equal(client.counts[VIVI_AW_RESET], 1); /* what ran ended with its session */
+        id = rig_ask(&rig, &rig.client, "agent", NULL, "{\"wait_ms\":1000}");
+        rig_expect(&rig, &rig.client, id, wants[i]);
+    }
+    agent.version = 0;
+    vivi_aw_connected(&agent.wire, 6000, true);
+    greet(&agent);
+    settle();
+    expect_other_streams_go_on(2);
+}
+
 /* ---- a hostile client ---- */
 
 static void a_client_that_sends_more_than_its_credit_is_cut_off(void **state)
@@ -584,6 +619,7 @@ int main(void)
         T(an_agent_that_begins_anew_for_ever_and_never_reads_is_answered_up_to_a_limit),
         T(frames_without_end_for_a_client_that_does_not_read_cost_it_its_channel),
         T(a_text_that_is_no_frame_ends_the_session_and_not_the_monitor),
+        T(an_agent_of_another_version_is_told_with_what_to_do),
         T(a_client_that_sends_more_than_its_credit_is_cut_off),
         T(towards_an_agent_that_does_not_read_a_client_is_held_up),
         T(a_client_that_asks_and_never_reads_loses_its_channel),

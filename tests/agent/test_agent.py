@@ -1,4 +1,5 @@
-"""viv-agent itself, driven over a unix socket as a host drives it: $VIV_AGENT is the program."""
+"""viv-agent itself, driven over a unix socket as a host drives it: $VIV_AGENT is the program, which
+$VIV_AGENT_RUNNER may run."""
 import json
 import os
 import pathlib
@@ -14,6 +15,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import wire  # noqa: E402
 
 AGENT = os.environ.get("VIV_AGENT", "")
+RUNNER = os.environ.get("VIV_AGENT_RUNNER", "").split() # of a program for another architecture
+vfork = pytest.mark.skipif(bool(RUNNER), reason="needs vfork, of which the emulator makes a fork")
 pytestmark = pytest.mark.skipif(not AGENT, reason="needs VIV_AGENT: the program to test")
 
 
@@ -48,7 +51,7 @@ class Agent:
     def start(self):
         if os.path.exists(self.path):
             os.unlink(self.path)
-        self.proc = subprocess.Popen([AGENT, "--unix", self.path, "--state", self.path + ".state"], stderr=self.log,
+        self.proc = subprocess.Popen([*RUNNER, AGENT, "--unix", self.path, "--state", self.path + ".state"], stderr=self.log,
                                      stdin=subprocess.DEVNULL)
         wait_for(lambda: os.path.exists(self.path) or self.proc.poll() is not None)
         assert self.proc.poll() is None
@@ -118,6 +121,7 @@ def test_of_a_variable_that_is_given_twice_the_later_one_counts(host):
     assert [v for v in found if v.split("=")[0] in ("", "A", "B", "HOME", "none")] == ["HOME=/else", "A=2", "B="]
 
 
+@vfork
 def test_the_path_that_is_given_is_searched(host, tmp_path):
     for folder, mode in (("no", 0o644), ("yes", 0o755)):
         (tmp_path / folder).mkdir()
@@ -148,6 +152,7 @@ def test_nothing_of_the_agent_is_inherited(host):
     assert b"VIV" not in host.run("env").stdout
 
 
+@vfork
 @pytest.mark.parametrize("program, code, words", [
     ("no-such-command", "127", "no-such-command: not found in the guest"),
     ("/no/such", "127", "/no/such: no such file"),
@@ -603,7 +608,7 @@ def test_an_idle_agent_sleeps(agent, host):
 def test_what_is_wrong_on_the_command_line_is_said():
     for words, text in ((["--fd", "x"], "not a number"), (["x"], "no operands"),
                         (["--tcp", "nowhere"], "ADDRESS:PORT"), (["--unix", "/no/such/x"], "cannot bind")):
-        p = subprocess.run([AGENT, *words], capture_output=True, text=True, timeout=20)
+        p = subprocess.run([*RUNNER, AGENT, *words], capture_output=True, text=True, timeout=20)
         assert p.returncode != 0 and text in p.stderr
-    p = subprocess.run([AGENT, "--version"], capture_output=True, text=True, timeout=20)
+    p = subprocess.run([*RUNNER, AGENT, "--version"], capture_output=True, text=True, timeout=20)
     assert p.stdout.startswith("viv-agent ") and "protocol 1" in p.stdout

@@ -28,6 +28,12 @@ def program_is_there(root, d):
     assert (d / PROGRAM).stat().st_mode & 0o7777 == 0o755
 
 
+def test_the_program_is_small_and_needs_nothing(root):
+    assert os.path.getsize(installed(root.viv)) <= 300 << 10
+    with open(installed(root.viv), "rb") as f:
+        assert b"/ld-" not in f.read()  # no interpreter: static
+
+
 def test_what_is_missing_is_named_once(root, rootfs):
     assert root("agent", "install", "/missing", code=3).err == "viv: agent: /missing: no such file\n"
     r = root("agent", "install", rootfs, "--init", "systemd", "--agent", "/missing", code=3)

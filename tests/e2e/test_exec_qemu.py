@@ -87,6 +87,8 @@ def many_at_once(vm, n):
 def test_ten_megabytes_go_both_ways(vm, tmp_path):
     much_goes_both_ways(vm, tmp_path, 10)
     many_at_once(vm, 10)
+    most = run(vm, "sh", "-c", "grep VmHWM /proc/$(pidof viv-agent)/status").out.split()
+    assert int(most[1]) <= 1024  # KiB, whatever went through it
 
 
 @pytest.mark.stress
@@ -162,3 +164,14 @@ def test_files_and_trees_go_both_ways(vm, tmp_path):
     r = vm.root("cp", tree / "a", "web:/no/such/dir/a", code=3, deadline=DEADLINE)
     assert "/no/such/dir" in r.err
     vm.root("cp", "--mkdir", tree / "a", "web:/no/such/dir/a", deadline=DEADLINE)
+    # What the guest has no room for leaves nothing there; what leads out of a target here is not followed.
+    run(vm, "sh", "-c", "mkdir /tmp/small && mount -t tmpfs -o size=64k none /tmp/small")
+    r = vm.root("cp", tree / "a", "web:/tmp/small", code=1, deadline=DEADLINE)
+    assert "no space left on device" in r.err
+    assert run(vm, "ls", "/tmp/small").out == ""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "trap").mkdir()
+    (tmp_path / "trap" / "tree").symlink_to(tmp_path / "outside")
+    r = vm.root("cp", "web:/tmp/tree", tmp_path / "trap", code=8, deadline=DEADLINE)
+    assert r.err == "viv: cp web: cannot make tree: it is there, and no directory\n"
+    assert os.listdir(tmp_path / "outside") == []
