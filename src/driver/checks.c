@@ -259,6 +259,8 @@ static int check_most(const struct vivi_config *c, const struct vivi_facts *f,
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.max", NULL,
                               "%" PRIu32 " is more than %s can give (%" PRIu32 ")", c->cpus_max,
                               l->vmm, l->max_cpus));
+    if (c->n_zones > 0) /* theirs are told by zone */
+        return 0;
     if (c->memory_max_bytes && c->memory_max_bytes < c->memory_bytes)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
                               "%s is less than memory.size (%s)", wanted, other));

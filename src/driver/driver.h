@@ -55,6 +55,7 @@ struct vivi_probe {
 
 struct vivi_facts {
     uint64_t host_memory_bytes;
+    uint64_t huge_2m_bytes, huge_1g_bytes; /* free in the pools of huge pages */
     uint32_t host_cpus;
     uint32_t lowest_port; /* the lowest TCP or UDP port that this user may bind */
     struct vivi_path_fact *paths;
@@ -128,6 +129,10 @@ struct vivi_driver {
     int (*check)(const struct vivi_config *c, const struct vivi_facts *f,
                  struct vivi_problems *ret);
 
+    /* Optional, pure: what a row needs of a VMM that this host's lacks: "needs Cloud Hypervisor 50
+     * or later". NULL: nothing to be named. */
+    const char *(*needs)(enum vivi_cap cap);
+
     /* The launch plan. Mandatory, pure, deterministic: same input, same plan. Only called when
      * check found nothing. */
     int (*plan)(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);
@@ -169,7 +174,9 @@ enum vivi_event_kind {
     VIVI_EV_RESET, /* the guest rebooted inside this run: boot +1; offset = size of serial.log where
                       the new boot begins */
     VIVI_EV_ENDING,  /* why the process is about to end (or has just ended): reason (+ text). The
-                        monitor keeps the first one of a run. */
+                        monitor keeps the first one of a run; but vmm-exit, the VMM's own
+                        failure, takes the place of guest-poweroff, and of itself when there is
+                        more to say. */
     VIVI_EV_AGENT,   /* the guest has opened or closed its end of the agent's channel: open */
     VIVI_EV_API,     /* the VMM's API answered for the first time (timeline step api) */
     VIVI_EV_CREATED, /* the machine is made, its vCPUs do not run yet (timeline step created); start
@@ -197,7 +204,8 @@ struct vivi_driver_event {
     enum viv_state state;    /* STATE */
     bool open;               /* AGENT */
     enum vivi_reason reason; /* ENDING */
-    const char *text;        /* ENDING: the VMM's words; PROGRESS: what goes on; or NULL */
+    const char *text;        /* ENDING: the VMM's words; PROGRESS: what goes on; RESET: its cause,
+                                where that is known ("watchdog"); or NULL */
     uint64_t offset;         /* RESET; or VIVI_OFFSET_UNKNOWN */
     uint64_t stamp;          /* RESET of a VMM that does not stop for it: which one of this run it
                                 is, growing from one to the next; 0 = told apart by offset */

@@ -128,6 +128,16 @@ static uint32_t lowest_port(void)
     return port <= 65536 ? (uint32_t)(port > 0 ? port : 1) : PRIVILEGED_PORTS;
 }
 
+/* Free in the pool of huge pages of that size. */
+static uint64_t free_in_pool(unsigned kib)
+{
+    char path[80];
+
+    (void)snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages",
+                   kib);
+    return proc_number(path, "", 10) * kib * 1024;
+}
+
 int vivi_facts_gather(const struct vivi_config *c, const struct vivi_driver *d,
                       const char *cache_dir, struct vivi_facts *ret, viv_error *err)
 {
@@ -136,6 +146,8 @@ int vivi_facts_gather(const struct vivi_config *c, const struct vivi_driver *d,
     int r;
 
     f.host_memory_bytes = proc_number("/proc/meminfo", "MemTotal:", 10) * 1024;
+    f.huge_2m_bytes = free_in_pool(2048);
+    f.huge_1g_bytes = free_in_pool(1024 * 1024);
     f.host_cpus = n_cpus > 0 ? (uint32_t)n_cpus : 1;
     f.lowest_port = lowest_port();
     if (vivi_config_each_path(c, add_path, &f) < 0)

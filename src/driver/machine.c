@@ -175,7 +175,8 @@ static const char *missing_because(const struct vivi_machine *m, enum vivi_cap c
         return none;
     if (!vivi_caps_has(&m->driver->caps, cap))
         return "it has no such operation";
-    return "this host does not allow it";
+    none = m->driver->needs ? m->driver->needs(cap) : NULL;
+    return none ? none : "this host does not allow it";
 }
 
 static int obey(const struct vivi_machine *m, const struct rule *rule, bool able, viv_error *err)

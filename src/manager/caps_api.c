@@ -28,7 +28,9 @@ static const char *no_reason(const struct vivi_driver *d, const struct vivi_prob
         return never;
     if (!vivi_caps_has(&d->caps, cap))
         return "planned";
-    return p->usable ? "this host does not allow it" : p->reason;
+    if (!p->usable)
+        return p->reason;
+    return d->needs && d->needs(cap) ? d->needs(cap) : "this host does not allow it";
 }
 
 static const char *kind_word(enum vivi_cap_kind kind)

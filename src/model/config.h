@@ -181,12 +181,30 @@ enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP, VIVI_NET_VHOST_USER };
 enum vivi_disk_format { VIVI_DISK_RAW, VIVI_DISK_QCOW2, VIVI_DISK_VHD, VIVI_DISK_VHDX };
 enum vivi_disk_cache { VIVI_CACHE_AUTO, VIVI_CACHE_NONE };
 enum vivi_memory_hotplug { VIVI_MEMORY_VIRTIO, VIVI_MEMORY_ACPI };
+enum vivi_offload { VIVI_OFFLOAD_ALL, VIVI_OFFLOAD_CHECKSUM, VIVI_OFFLOAD_NONE };
 enum vivi_switch { VIVI_SWITCH_AUTO, VIVI_SWITCH_ON, VIVI_SWITCH_OFF };
 
 /* What a disk or a NIC may do in a second; 0 = no limit. */
 struct vivi_rate {
     uint64_t bandwidth_bytes;
     uint32_t ops;
+};
+
+struct vivi_strings {
+    char **items;
+    size_t n;
+};
+
+struct vivi_zone {
+    char *id;
+    uint64_t size_bytes, max_bytes; /* max 0 = size */
+    struct vivi_strings cpus, distances;
+    uint32_t host_node_1; /* one more than its number; 0 = any */
+};
+
+struct vivi_disk_limit {
+    char *id;
+    struct vivi_rate limit;
 };
 
 struct vivi_disk {
@@ -197,6 +215,8 @@ struct vivi_disk {
     enum vivi_disk_format format;
     enum vivi_disk_cache cache;
     struct vivi_rate limit;
+    char *limit_group; /* NULL = none */
+    bool backing;
 };
 
 struct vivi_net {
@@ -205,6 +225,7 @@ struct vivi_net {
     char *tap, *socket; /* NULL = absent */
     uint32_t mtu;       /* 0 = as it is */
     uint32_t queues;    /* pairs; 0 = 1 */
+    enum vivi_offload offload;
     struct vivi_rate limit;
     char mac[18];  /* "" = derive */
     uint32_t slot; /* as of a disk */
@@ -240,11 +261,6 @@ struct vivi_vhost_user {
     uint32_t device, queues, queue_size;
 };
 
-struct vivi_strings {
-    char **items;
-    size_t n;
-};
-
 struct vivi_config {
     char *name; /* NULL = absent, as all strings here but machine */
     enum vivi_driver_kind driver;
@@ -255,10 +271,15 @@ struct vivi_config {
     struct {                 /* each 0 = not given */
         uint32_t threads, cores, dies, packages;
     } topology;
-    struct vivi_strings affinity;            /* "0=2-3" */
+    struct vivi_strings affinity; /* "0=2-3" */
+    enum vivi_switch nested;
     uint64_t memory_bytes, memory_max_bytes; /* max 0 = memory_bytes */
     enum vivi_memory_hotplug memory_hotplug;
-    uint64_t balloon_bytes; /* left to the guest; 0 = all */
+    uint64_t balloon_bytes;  /* left to the guest; 0 = all */
+    struct vivi_zone *zones; /* memory_bytes and memory_max_bytes are theirs together then */
+    size_t n_zones;
+    struct vivi_disk_limit *disk_limits;
+    size_t n_disk_limits;
     struct vivi_disk *disks;
     size_t n_disks;
     struct vivi_net *nets;

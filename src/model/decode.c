@@ -21,6 +21,7 @@ static const char *const net_words[] = {"nat", "tap", "vhost-user"};
 static const char *const format_words[] = {"raw", "qcow2", "vhd", "vhdx"};
 static const char *const cache_words[] = {"auto", "none"};
 static const char *const hotplug_words[] = {"virtio-mem", "acpi"};
+static const char *const offload_words[] = {"all", "checksum", "none"};
 static const char *const switch_words[] = {"auto", "on", "off"};
 static const char *const driver_words[] = {"auto", "cloud-hypervisor", "vz", "qemu", "fake"};
 static const char *const accel_words[] = {"auto", "kvm", "tcg", "hvf", "none"};
@@ -47,12 +48,24 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"cpus.topology.dies", VIVI_DECODE_U32, AT(vivi_config, topology.dies)},
     {"cpus.topology.packages", VIVI_DECODE_U32, AT(vivi_config, topology.packages)},
     {"cpus.affinity", VIVI_DECODE_STRINGS, AT(vivi_config, affinity)},
+    {"cpus.nested", VIVI_DECODE_WORD, AT(vivi_config, nested), WORDS(switch_words)},
     {"memory.size", VIVI_DECODE_I64, AT(vivi_config, memory_bytes)},
     {"memory.max", VIVI_DECODE_I64, AT(vivi_config, memory_max_bytes)},
     {"memory.hotplug", VIVI_DECODE_WORD, AT(vivi_config, memory_hotplug), WORDS(hotplug_words)},
     {"memory.balloon", VIVI_DECODE_I64, AT(vivi_config, balloon_bytes)},
     {"memory.hugepages", VIVI_DECODE_I64, AT(vivi_config, hugepage_bytes)},
     {"memory.shared", VIVI_DECODE_WORD, AT(vivi_config, shared), WORDS(switch_words)},
+    {"zones", LIST(vivi_zone, zones)},
+    {"zones.*.id", VIVI_DECODE_STRING, AT(vivi_zone, id)},
+    {"zones.*.size", VIVI_DECODE_I64, AT(vivi_zone, size_bytes)},
+    {"zones.*.max", VIVI_DECODE_I64, AT(vivi_zone, max_bytes)},
+    {"zones.*.cpus", VIVI_DECODE_STRINGS, AT(vivi_zone, cpus)},
+    {"zones.*.distances", VIVI_DECODE_STRINGS, AT(vivi_zone, distances)},
+    {"zones.*.host_node", VIVI_DECODE_U32_1, AT(vivi_zone, host_node_1)},
+    {"disk_limits", LIST(vivi_disk_limit, disk_limits)},
+    {"disk_limits.*.id", VIVI_DECODE_STRING, AT(vivi_disk_limit, id)},
+    {"disk_limits.*.bandwidth", VIVI_DECODE_I64, AT(vivi_disk_limit, limit.bandwidth_bytes)},
+    {"disk_limits.*.ops", VIVI_DECODE_U32, AT(vivi_disk_limit, limit.ops)},
     {"disks", VIVI_DECODE_DISKS, 0},
     {"disks.*.id", VIVI_DECODE_STRING, AT(vivi_disk, id)},
     {"disks.*.path", VIVI_DECODE_STRING, AT(vivi_disk, path)},
@@ -63,6 +76,8 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"disks.*.cache", VIVI_DECODE_WORD, AT(vivi_disk, cache), WORDS(cache_words)},
     {"disks.*.limit.bandwidth", VIVI_DECODE_I64, AT(vivi_disk, limit.bandwidth_bytes)},
     {"disks.*.limit.ops", VIVI_DECODE_U32, AT(vivi_disk, limit.ops)},
+    {"disks.*.limit.group", VIVI_DECODE_STRING, AT(vivi_disk, limit_group)},
+    {"disks.*.backing", VIVI_DECODE_BOOL, AT(vivi_disk, backing)},
     {"nets", VIVI_DECODE_NETS, 0},
     {"nets.*.id", VIVI_DECODE_STRING, AT(vivi_net, id)},
     {"nets.*.type", VIVI_DECODE_WORD, AT(vivi_net, type), WORDS(net_words)},
@@ -73,6 +88,7 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"nets.*.queues", VIVI_DECODE_U32, AT(vivi_net, queues)},
     {"nets.*.limit.bandwidth", VIVI_DECODE_I64, AT(vivi_net, limit.bandwidth_bytes)},
     {"nets.*.limit.ops", VIVI_DECODE_U32, AT(vivi_net, limit.ops)},
+    {"nets.*.offload", VIVI_DECODE_WORD, AT(vivi_net, offload), WORDS(offload_words)},
     {"nets.*.mac", VIVI_DECODE_MAC, AT(vivi_net, mac)},
     {"nets.*.forward", VIVI_DECODE_FORWARDS, 0},
     {"shares", LIST(vivi_share, shares)},
@@ -172,7 +188,8 @@ static int decode_number(const struct vivi_decode_row *row, const json_t *v, con
     if ((f->min != 0 || f->max != 0) && (n < f->min || n > f->max))
         return vivi_fail_field(err, VIV_E_INVALID, path, "%" JSON_INTEGER_FORMAT " is out of range",
                                (json_int_t)n);
-    if (row->how == VIVI_DECODE_U32)
+    small += row->how == VIVI_DECODE_U32_1;
+    if (row->how == VIVI_DECODE_U32 || row->how == VIVI_DECODE_U32_1)
         memcpy(to, &small, sizeof(small));
     else
         memcpy(to, &n, sizeof(n));
@@ -300,6 +317,7 @@ static int decode_row(const struct vivi_decode_row *row, const json_t *v, const 
     case VIVI_DECODE_WORD: return decode_word(row, v, path, to, err);
     case VIVI_DECODE_READY: return decode_ready(row, v, path, base, err);
     case VIVI_DECODE_U32:
+    case VIVI_DECODE_U32_1:
     case VIVI_DECODE_I64: return decode_number(row, v, path, to, err);
     case VIVI_DECODE_BOOL: return decode_bool(v, path, (bool *)(void *)to, err);
     case VIVI_DECODE_MAC: return decode_mac(v, path, to, err);
@@ -440,6 +458,23 @@ static int decode_nets(const json_t *v, struct vivi_config *c, viv_error *err)
     return r < 0 ? r : place("nets", &c->nets[0].slot, c->n_nets, sizeof(*c->nets), err);
 }
 
+/* Where the memory has zones, it is theirs together. */
+static void add_zones(struct vivi_config *c)
+{
+    uint64_t size = 0, most = 0;
+
+    for (size_t i = 0; i < c->n_zones; i++) {
+        const struct vivi_zone *z = &c->zones[i];
+
+        size += z->size_bytes;
+        most += z->max_bytes > z->size_bytes ? z->max_bytes : z->size_bytes;
+    }
+    if (c->n_zones == 0)
+        return;
+    c->memory_bytes = size;
+    c->memory_max_bytes = most > size ? most : 0;
+}
+
 int vivi_config_decode(const json_t *completed, struct vivi_config *ret, viv_error *err)
 {
     cleanup_config struct vivi_config c = {0};
@@ -454,6 +489,7 @@ int vivi_config_decode(const json_t *completed, struct vivi_config *ret, viv_err
         if (r < 0)
             return r;
     }
+    add_zones(&c);
     *ret = c;
     c = (struct vivi_config){0};
     return 0;
@@ -466,7 +502,7 @@ static void free_strings(struct vivi_strings *s)
     free(s->items);
 }
 
-/* The strings below list of one element. */
+/* What below list one element owns. */
 static void free_element(const char *list, char *element)
 {
     size_t n = strlen(list);
@@ -475,8 +511,11 @@ static void free_element(const char *list, char *element)
         const struct vivi_decode_row *row = &vivi_decode_rows[i];
         char *text;
 
-        if (row->how != VIVI_DECODE_STRING || strncmp(row->path, list, n) != 0 ||
-            strncmp(row->path + n, ".*.", 3) != 0)
+        if (strncmp(row->path, list, n) != 0 || strncmp(row->path + n, ".*.", 3) != 0)
+            continue;
+        if (row->how == VIVI_DECODE_STRINGS)
+            free_strings((void *)(element + row->offset));
+        if (row->how != VIVI_DECODE_STRING)
             continue;
         memcpy(&text, element + row->offset, sizeof(text));
         free(text);

@@ -9,7 +9,8 @@ enum vivi_decode_how {
     VIVI_DECODE_WORD,  /* an enum that counts in the order of words */
     VIVI_DECODE_READY, /* ready.by */
     VIVI_DECODE_U32,
-    VIVI_DECODE_I64, /* int64_t, or uint64_t that never is larger */
+    VIVI_DECODE_U32_1, /* stored as one more: 0 is a value, and not given is 0 */
+    VIVI_DECODE_I64,   /* int64_t, or uint64_t that never is larger */
     VIVI_DECODE_BOOL,
     VIVI_DECODE_MAC,
     VIVI_DECODE_FORWARDS,

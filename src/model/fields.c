@@ -4,11 +4,7 @@
  */
 #include "model/config.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "base/cleanup.h"
-#include "model/fields.h"
 
 #define KIB INT64_C(1024)
 #define MIB (1024 * KIB)
@@ -135,6 +131,13 @@ const struct vivi_field vivi_fields[] = {
      .help = "which CPUs of the host a virtual CPU may run on: \"0=2-3\", \"1=4,6\"",
      .when = VIVI_WHEN_NEXT_START,
      .drivers = "cloud-hypervisor"},
+    {.path = "cpus.nested",
+     .type = VIVI_T_ENUM,
+     .choices = "auto|on|off",
+     .def = "auto",
+     .help = "whether the guest can run virtual machines of its own; auto: as the VMM has it",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
     {.path = "memory.size",
      .type = VIVI_T_SIZE,
      .unit = "bytes",
@@ -144,7 +147,7 @@ const struct vivi_field vivi_fields[] = {
      .flag = "--memory",
      .short_flag = 'm',
      .arg = "SIZE",
-     .help = "memory of the guest",
+     .help = "memory of the guest; where there are zones, theirs together",
      .when = VIVI_WHEN_LIVE,
      .drivers = "all",
      .shorthand = true},
@@ -186,6 +189,82 @@ const struct vivi_field vivi_fields[] = {
      .choices = "auto|on|off",
      .def = "auto",
      .help = "whether other processes can map the memory; auto: when a device needs it",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "zones",
+     .type = VIVI_T_OBJECT_LIST,
+     .help = "NUMA nodes of the guest: its memory, in the order of their numbers",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "zones.*.id",
+     .type = VIVI_T_NAME,
+     .help = "its name in this configuration",
+     .when = VIVI_WHEN_FIXED,
+     .drivers = "cloud-hypervisor"},
+    {.path = "zones.*.size",
+     .type = VIVI_T_SIZE,
+     .unit = "bytes",
+     .min = MIB,
+     .max = 1024 * TIB,
+     .arg = "SIZE",
+     .help = "memory of the node",
+     .when = VIVI_WHEN_LIVE,
+     .drivers = "cloud-hypervisor",
+     .shorthand = true,
+     .required = true},
+    {.path = "zones.*.max",
+     .type = VIVI_T_SIZE,
+     .unit = "bytes",
+     .min = MIB,
+     .max = 1024 * TIB,
+     .arg = "SIZE",
+     .help = "so much memory the node can have while it runs (virtio-mem)",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "zones.*.cpus",
+     .type = VIVI_T_STR_LIST,
+     .help = "virtual CPUs of the node: \"0-3\", \"5\"",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "zones.*.distances",
+     .type = VIVI_T_STR_LIST,
+     .help = "how far other nodes are: \"z1=20\"; the node itself is 10",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "zones.*.host_node",
+     .type = VIVI_T_INT,
+     .min = 0,
+     .max = 1023,
+     .arg = "N",
+     .help = "NUMA node of the host to take the memory from",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "disk_limits",
+     .type = VIVI_T_OBJECT_LIST,
+     .help = "limits that several disks share (disks.*.limit.group)",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "disk_limits.*.id",
+     .type = VIVI_T_NAME,
+     .help = "its name in this configuration",
+     .when = VIVI_WHEN_FIXED,
+     .drivers = "cloud-hypervisor"},
+    {.path = "disk_limits.*.bandwidth",
+     .type = VIVI_T_SIZE,
+     .unit = "bytes per second",
+     .min = 4 * KIB,
+     .max = TIB,
+     .arg = "SIZE",
+     .help = "so much its disks together may read and write in a second",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor",
+     .shorthand = true},
+    {.path = "disk_limits.*.ops",
+     .type = VIVI_T_INT,
+     .min = 1,
+     .max = 100000000,
+     .arg = "N",
+     .help = "so many requests its disks together may make in a second",
      .when = VIVI_WHEN_NEXT_START,
      .drivers = "cloud-hypervisor"},
     {.path = "disks",
@@ -257,6 +336,18 @@ const struct vivi_field vivi_fields[] = {
      .max = 100000000,
      .arg = "N",
      .help = "so many requests it may make in a second",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "disks.*.limit.group",
+     .type = VIVI_T_STR,
+     .arg = "ID",
+     .help = "the limit of disk_limits that it shares with others, instead of its own",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "disks.*.backing",
+     .type = VIVI_T_BOOL,
+     .def = "false",
+     .help = "its qcow2 image may name another one below it: only for images that you made",
      .when = VIVI_WHEN_NEXT_START,
      .drivers = "cloud-hypervisor"},
     {.path = "nets",
@@ -331,6 +422,13 @@ const struct vivi_field vivi_fields[] = {
      .max = 100000000,
      .arg = "N",
      .help = "so many packets it may send and receive in a second",
+     .when = VIVI_WHEN_NEXT_START,
+     .drivers = "cloud-hypervisor"},
+    {.path = "nets.*.offload",
+     .type = VIVI_T_ENUM,
+     .choices = "all|checksum|none",
+     .def = "all",
+     .help = "what the guest may leave to the host: checksums, and cutting large packets",
      .when = VIVI_WHEN_NEXT_START,
      .drivers = "cloud-hypervisor"},
     {.path = "nets.*.mac",
@@ -612,101 +710,7 @@ const struct vivi_field vivi_fields[] = {
      .drivers = "fake"},
 };
 
-size_t vivi_choice_stem(const char *choice, size_t len)
-{
-    static const char word[] = "PORT";
-    size_t n = sizeof(word) - 1;
-
-    return len > n && memcmp(choice + len - n, word, n) == 0 ? len - n : 0;
-}
-
 size_t vivi_fields_count(void)
 {
     return ARRAY_SIZE(vivi_fields);
-}
-
-/* Compares one segment; both move behind its dot. A * in the pattern is any one segment. */
-static bool segment_matches(const char **pattern, const char **path)
-{
-    size_t n = strcspn(*pattern, "."), m = strcspn(*path, ".");
-    bool same = (n == 1 && **pattern == '*') || (n == m && memcmp(*pattern, *path, n) == 0);
-
-    *pattern += n + ((*pattern)[n] == '.');
-    *path += m + ((*path)[m] == '.');
-    return same && m > 0;
-}
-
-/* How much of path the pattern takes: all (2), path goes on behind it (1), no match (0). */
-static int match(const char *pattern, const char *path)
-{
-    while (*pattern != '\0') {
-        if (*path == '\0' || !segment_matches(&pattern, &path))
-            return 0;
-    }
-    return *path == '\0' ? 2 : 1;
-}
-
-const struct vivi_field *vivi_field_find(const char *path)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(vivi_fields); i++) {
-        int m = match(vivi_fields[i].path, path);
-
-        if (m == 2 || (m == 1 && vivi_fields[i].type == VIVI_T_MAP))
-            return &vivi_fields[i];
-    }
-    return NULL;
-}
-
-const char *vivi_field_leaf(const struct vivi_field *f)
-{
-    const char *dot = strrchr(f->path, '.');
-
-    return dot ? dot + 1 : f->path;
-}
-
-bool vivi_field_is_child(const struct vivi_field *f, const char *parent)
-{
-    size_t n = strlen(parent);
-
-    if (n == 0)
-        return true;
-    return strncmp(f->path, parent, n) == 0 && f->path[n] == '.';
-}
-
-const struct vivi_field *vivi_field_shorthand(const char *parent)
-{
-    size_t n = strlen(parent);
-
-    for (size_t i = 0; i < ARRAY_SIZE(vivi_fields); i++) {
-        const struct vivi_field *f = &vivi_fields[i];
-
-        if (f->shorthand && vivi_field_is_child(f, parent) && !strchr(f->path + n + 1, '.'))
-            return f;
-    }
-    return NULL;
-}
-
-bool vivi_field_is_mapping(const char *pattern)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(vivi_fields); i++)
-        if (vivi_field_is_child(&vivi_fields[i], pattern))
-            return true;
-    return false;
-}
-
-const char *vivi_field_values(const char *path)
-{
-    const struct vivi_field *f = vivi_field_find(path);
-
-    if (!f)
-        return NULL;
-    return f->type == VIVI_T_BOOL ? "true|false" : f->choices;
-}
-
-void vivi_field_flag_path(const struct vivi_field *f, char ret[128])
-{
-    bool adds = f->type == VIVI_T_OBJECT_LIST || f->type == VIVI_T_MAP ||
-                f->type == VIVI_T_STR_LIST || f->type == VIVI_T_FORWARD_LIST;
-
-    (void)snprintf(ret, 128, "%s%s", f->path, adds ? ".+" : "");
 }

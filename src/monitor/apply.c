@@ -142,6 +142,14 @@ static json_t *entry_of(const struct vivi_change *c, const char *applied, const 
     return e;
 }
 
+/* Whether that is, of what this run lacks, what stands at path: the order of devices is not, as
+ * long as one of those before it waits. */
+static bool is_lack_of(const struct vivi_change *lack, const char *path)
+{
+    return vivi_paths_meet(lack->path, path) &&
+           (!vivi_change_is_order(lack) || strcmp(lack->path, path) == 0);
+}
+
 /* What is to become of a change that was asked for. */
 static json_t *planned_entry(const struct vivi_monitor *m, const struct plan *p,
                              const struct vivi_change *c)
@@ -154,7 +162,7 @@ static json_t *planned_entry(const struct vivi_monitor *m, const struct plan *p,
     for (size_t i = 0; i < p->lacks.n; i++) {
         const struct vivi_change *l = &p->lacks.items[i];
 
-        if (!vivi_paths_meet(l->path, c->path))
+        if (!is_lack_of(l, c->path))
             continue;
         if (p->mode == MODE_NEXT)
             return entry_of(c, "next-start", NULL);
@@ -467,7 +475,7 @@ static int conclude_changes(struct vivi_monitor *m, viv_error *err)
         char why[160] = "";
         size_t k = 0;
 
-        while (path && k < lacks.n && !vivi_paths_meet(lacks.items[k].path, path))
+        while (path && k < lacks.n && !is_lack_of(&lacks.items[k], path))
             k++;
         if (wanted && k < lacks.n)
             why_not(m, &lacks.items[k], why);

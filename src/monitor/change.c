@@ -50,7 +50,8 @@ static struct what what_of(const struct vivi_change *c)
     } sizes[] = {{"cpus.count", VIVI_RESIZE_CPUS},
                  {"memory.size", VIVI_RESIZE_MEMORY},
                  {"memory.balloon", VIVI_RESIZE_BALLOON},
-                 {"disks.*.size", VIVI_RESIZE_DISK}};
+                 {"disks.*.size", VIVI_RESIZE_DISK},
+                 {"zones.*.size", VIVI_RESIZE_ZONE}};
     struct what w = {.kind = KIND_NONE};
 
     middle(c->path, w.id);
@@ -115,8 +116,9 @@ static bool may_device(const struct vivi_monitor *m, const struct vivi_change *c
 static struct vivi_resize size_of(const struct vivi_monitor *m, const struct vivi_change *c,
                                   const struct what *w)
 {
+    bool one_of_many = w->size == VIVI_RESIZE_DISK || w->size == VIVI_RESIZE_ZONE;
     struct vivi_resize what = {.kind = w->size,
-                               .id = w->size == VIVI_RESIZE_DISK ? w->id : NULL,
+                               .id = one_of_many ? w->id : NULL,
                                .to = (uint64_t)json_integer_value(c->to),
                                .config = &m->config};
 

@@ -11,6 +11,7 @@
  * Nothing here frees the machine from inside a driver's callback: that happens at the end of a run,
  * which comes from the keeper's socket or from a timer.
  */
+#include "monitor/rivals.h"
 #include "monitor/snapshot.h"
 
 #include <signal.h>
@@ -297,6 +298,7 @@ static void start_failed(struct vivi_monitor *m, const viv_error *err)
     if (m->ladder.phase != VIVI_LADDER_OFF || m->cause != VIVI_CAUSE_NONE)
         return;
     m->start_error = *err;
+    vivi_rivals_hint(m, &m->start_error);
     if (err->code == VIV_E_VMM)
         give_up_start(m);
     else
@@ -597,8 +599,7 @@ static void on_reset(struct vivi_monitor *m, const struct vivi_driver_event *e)
     vivi_record_state(m);
     if (e->offset == VIVI_OFFSET_UNKNOWN) /* what it has to say may be in the log already */
         vivi_arm(m, &m->scan_more, &(struct vivi_arm){"scan-more", 0, scan_more});
-    more = json_object();
-    (void)json_object_set_new(more, "boot", json_integer((json_int_t)m->st.boot));
+    more = json_pack("{s:I,s:s*}", "boot", (json_int_t)m->st.boot, "cause", e->text);
     vivi_record_event(m, "reboot", more);
     vivi_record_boot(m);
     vivi_agent_rebooted(m);
@@ -617,7 +618,7 @@ void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
     case VIVI_EV_STATE: on_state(m, e->state); break;
     case VIVI_EV_RESET: on_reset(m, e); break;
     case VIVI_EV_ENDING:
-        if (m->ending != VIVI_REASON_NONE)
+        if (!vivi_ending_counts(m->ending, e->reason))
             break;
         m->ending = e->reason;
         (void)snprintf(m->ending_text, sizeof(m->ending_text), "%s", e->text ? e->text : "");

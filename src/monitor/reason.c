@@ -15,7 +15,10 @@ static void status_text(const struct vivi_end_facts *f, char ret[VIVI_END_TEXT_M
         (void)snprintf(ret, VIVI_END_TEXT_MAX, "nobody could see how %s ended", f->vmm);
     else if (WIFSIGNALED(f->wstatus))
         (void)snprintf(ret, VIVI_END_TEXT_MAX, "%s ended%s by signal %d (%s)%s%s", f->vmm, when,
-                       WTERMSIG(f->wstatus), strsignal(WTERMSIG(f->wstatus)), colon, f->last_line);
+                       WTERMSIG(f->wstatus),
+                       WTERMSIG(f->wstatus) == SIGSYS ? "its seccomp filter forbids what it did"
+                                                      : strsignal(WTERMSIG(f->wstatus)),
+                       colon, f->last_line);
     else
         (void)snprintf(ret, VIVI_END_TEXT_MAX, "%s ended%s with exit code %d%s%s", f->vmm, when,
                        WEXITSTATUS(f->wstatus), colon, f->last_line);
@@ -65,4 +68,11 @@ void vivi_end_reason(const struct vivi_end_facts *f, enum vivi_reason *ret,
     }
     *ret = by_status(f);
     status_text(f, ret_text);
+}
+
+bool vivi_ending_counts(enum vivi_reason told, enum vivi_reason now)
+{
+    return told == VIVI_REASON_NONE ||
+           (now == VIVI_REASON_VMM_EXIT &&
+            (told == VIVI_REASON_GUEST_POWEROFF || told == VIVI_REASON_VMM_EXIT));
 }

@@ -32,3 +32,7 @@ struct vivi_end_facts {
 
 void vivi_end_reason(const struct vivi_end_facts *f, enum vivi_reason *ret,
                      char ret_text[VIVI_END_TEXT_MAX]);
+
+/* Whether what a driver tells of an end takes the place of what it told before: the first one
+ * stays, but the VMM's own failure says more than a power-off, and later ones of it more still. */
+bool vivi_ending_counts(enum vivi_reason told, enum vivi_reason now);

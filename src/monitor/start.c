@@ -131,6 +131,9 @@ int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_fro
         r = check(&l, &f, ret_problems, err);
     if (r >= 0)
         r = make_plan(m, &l, &f, from, err);
+    if (r >= 0 && l.config.landlock == VIVI_SWITCH_OFF)
+        vivi_log(VIVI_LOG_WARN,
+                 "sandbox.landlock: off: the VMM may open whatever its user may in this run");
     l.probe = f.probe;
     vivi_facts_done(&f);
     if (r < 0)

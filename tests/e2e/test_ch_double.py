@@ -260,11 +260,19 @@ def test_nothing_is_sent_that_the_version_does_not_know(lab):
     assert [e["complaints"] for e in entries if e.get("complaints")] == []
 
 
+COME_AND_GO = ("uuid", "control.sock", "vmm.log")  # the monitor's, until it is idle; and words of the VMM, if any
+
+
+def below(base):
+    """The names of all files of a state root."""
+    return sorted(os.path.join(where, n) for where, dirs, names in os.walk(base) for n in dirs + names)
+
+
 def cycles(lab, count):
     vm = lab.vm()
     vm("start")
     vm("kill")
-    fds, gone = len(os.listdir("/proc/self/fd")), []
+    fds, gone, files = len(os.listdir("/proc/self/fd")), [], set(below(lab.root.home))
     for _ in range(count):
         vm("start")
         gone += vm.processes().values()
@@ -272,6 +280,7 @@ def cycles(lab, count):
     for p in gone:
         vivtest.wait_gone(p)
     assert len(os.listdir("/proc/self/fd")) == fds and lab.left() == []
+    assert [p for p in below(lab.root.home) if p not in files and os.path.basename(p) not in COME_AND_GO] == []
 
 
 def test_cycles_leave_nothing(lab):

@@ -135,7 +135,10 @@ static void make_facts(struct vivi_facts *f, const struct vivi_config *c, const 
 {
     bool kvm = strncmp(name, "kvm", 3) == 0, none = strncmp(name, "none", 4) == 0;
 
-    *f = (struct vivi_facts){.host_memory_bytes = 24696061952, .host_cpus = 4, .lowest_port = 1024};
+    *f = (struct vivi_facts){.host_memory_bytes = 24696061952,
+                             .huge_2m_bytes = UINT64_C(1) << 30,
+                             .host_cpus = 4,
+                             .lowest_port = 1024};
     f->probe.usable = !none;
     f->probe.caps = d->caps;
     if (d->kind == VIVI_DRIVER_FAKE) {

@@ -28,6 +28,8 @@ extern const struct vivi_driver_effects vivi_effects_cloud_hypervisor;
 #define CH_ID_VDPA       "vdpa-"
 #define CH_ID_VFIO       "vfio-"
 #define CH_ID_USER       "user-"
+#define CH_ID_ZONE       "zone-"
+#define CH_ID_LIMIT      "limit-"
 #define CH_ID_VHOST_USER "vhost-user-"
 #define CH_ID_VSOCK      "vsock" /* the one that there can be */
 #define CH_ID_BYTES      80
@@ -42,6 +44,7 @@ extern const struct vivi_driver_effects vivi_effects_cloud_hypervisor;
 #define CH_PORT_API    "api"
 #define CH_PORT_SERIAL "serial.out"
 #define CH_PORT_EVENTS "events.out"
+#define CH_PORT_LOG    "stderr.out" /* the plan's, of every VMM */
 #define CH_PORT_VSOCK  "vsock"
 
 /* Bits of vivi_probe.features: what the binary was built with. */
@@ -65,12 +68,20 @@ bool ch_version_since(const struct ch_version *v, unsigned major, unsigned minor
 bool ch_parse_about(const char *text, char ret_version[64], uint32_t *ret_features);
 
 int ch_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret, viv_error *err);
+const char *ch_needs(enum vivi_cap cap);
 int ch_check(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret);
 int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);
 
 /* "0=2-3,5": which virtual CPU, and the list of host CPUs (a new reference; ret_cpus may be NULL).
  * false: no such text, or no memory. */
 bool ch_parse_affinity(const char *text, uint32_t *ret_vcpu, json_t **ret_cpus);
+/* "2-3,5": a list of CPUs, as above. */
+bool ch_parse_cpus(const char *text, json_t **ret_cpus);
+/* zones.c: the memory of the zone at index, and the guest's NUMA node that it is; new references,
+ * NULL: no memory. */
+json_t *ch_zone_config(const struct vivi_config *c, size_t index, bool shared);
+json_t *ch_node_config(const struct vivi_config *c, size_t index);
+int ch_check_zones(const struct vivi_config *c, struct vivi_problems *p);
 /* The agent's channel, or what was asked for. */
 bool ch_has_vsock(const struct vivi_config *c);
 bool ch_has_topology(const struct vivi_config *c);
@@ -84,6 +95,8 @@ bool ch_wants_landlock(const struct vivi_config *c, const struct vivi_probe *p);
 
 /* The body of vm.create; a new reference, NULL: no memory. Pure. */
 json_t *ch_vm_config(const struct vivi_plan_input *in);
+/* The limits that disks share; a new reference, NULL: no memory. */
+json_t *ch_limit_groups(const struct vivi_config *c);
 /* The vsock, whose file lies in the run directory. */
 json_t *ch_vsock_config(const struct vivi_config *c, const char *run_dir);
 /* One device of a kind of ours, as vm.create and vm.add-… take it; a new reference, NULL: no

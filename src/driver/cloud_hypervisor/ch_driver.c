@@ -10,7 +10,7 @@
     X(DISK_RESIZE) X(COUNTERS) X(BOOT_FIRMWARE) X(CPU_TOPOLOGY) X(CPU_AFFINITY) X(HUGEPAGES)       \
     X(DISK_CACHE) X(DISK_LIMIT) X(IMAGE_FORMATS) X(NET_VHOST_USER) X(NET_TUNING) X(SHARE) X(VFIO)  \
     X(VDPA) X(PMEM) X(VSOCK) X(TPM) X(WATCHDOG) X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON)         \
-    X(BALLOON_RECLAIM)
+    X(BALLOON_RECLAIM) X(NUMA) X(NESTED)
 /* clang-format on */
 
 const struct vivi_driver vivi_driver_cloud_hypervisor = {
@@ -19,6 +19,7 @@ const struct vivi_driver vivi_driver_cloud_hypervisor = {
     .machine = CH_MACHINE,
     .caps = VIVI_CAPSET(CH_CAPS),
     .probe = ch_probe,
+    .needs = ch_needs,
     .check = ch_check,
     .plan = ch_plan,
 };

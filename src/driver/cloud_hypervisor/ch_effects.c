@@ -405,6 +405,8 @@ static void ch_drained(void *priv, uint64_t token, uint64_t log_size)
         settle(m);
     } else if (token != 0 && token == m->drain_reset) {
         ch_reset_drained(m);
+    } else if (token != 0 && token == m->drain_log) {
+        ch_reset_logged(m);
     }
 }
 
@@ -503,7 +505,8 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .device_add = ch_device_add,
     .device_remove = ch_device_remove,
     .resize_kinds = VIVI_RESIZE_BIT(VIVI_RESIZE_CPUS) | VIVI_RESIZE_BIT(VIVI_RESIZE_MEMORY) |
-                    VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON) | VIVI_RESIZE_BIT(VIVI_RESIZE_DISK),
+                    VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON) | VIVI_RESIZE_BIT(VIVI_RESIZE_DISK) |
+                    VIVI_RESIZE_BIT(VIVI_RESIZE_ZONE),
     .may_resize = ch_may_resize,
     .resize = ch_resize_slot,
     .counters = ch_counters,

@@ -72,12 +72,14 @@ static void on_event(void *ctx, const struct vivi_driver_event *e)
         (void)snprintf(t->text, sizeof(t->text), "%s", e->text);
 }
 
+static const struct vivi_driver_effects *const fx = &vivi_effects_cloud_hypervisor;
+
 static int on_drain(void *ctx, const char *name, uint64_t token, viv_error *err)
 {
     struct twin *t = ctx;
 
     (void)err;
-    assert_string_equal(name, CH_PORT_EVENTS);
+    assert_true(strcmp(name, CH_PORT_EVENTS) == 0 || strcmp(name, CH_PORT_LOG) == 0);
     t->token = token;
     return 0;
 }
@@ -181,7 +183,6 @@ static void begin(struct twin *t, bool adopt)
 {
     const struct vivi_machine_start s = {
         .host = &t->host, .requests = t->requests, .run_dir = t->dir, .run = 1};
-    const struct vivi_driver_effects *fx = &vivi_effects_cloud_hypervisor;
 
     assert_int_equal(adopt ? fx->adopt(t->m, &s, 1, NULL) : fx->start(t->m, &s, 1, NULL), 0);
     (void)expect_request(t, "GET /api/v1/vmm.ping HTTP/1.1\r\n");
@@ -364,6 +365,33 @@ static void a_power_off_and_a_failed_cpu_differ_by_a_line_in_the_log(void **stat
     assert_int_equal(t->n_ending, 1);
 }
 
+static void a_failure_that_is_read_late_takes_the_power_offs_place(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    (void)event(t, 3, "vm", "shutdown");
+    assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_GUEST_POWEROFF);
+    log_line(t, "cloud-hypervisor: 3.4s: <vcpu0> ERROR:vmm/src/cpu.rs:1460 -- VCPU generated "
+                "error: VcpuRun(Hang)\n");
+    assert_true(t->n_ending == 2 && t->reason == VIVI_REASON_VMM_EXIT);
+    assert_string_equal(t->text, "VCPU generated error: VcpuRun(Hang)");
+}
+
+static void its_last_words_are_told_as_one_chain(void **state)
+{
+    struct twin *t = *state;
+
+    start(t);
+    log_line(t, "  0: of nothing\n");
+    log_line(t, "Error: Cloud Hypervisor exited with the following chain of errors:\n");
+    log_line(t, "  0: Failed to open\n");
+    log_line(t, "  1: No such file (os error 2)\n");
+    log_line(t, "Debug Info: x\n");
+    assert_true(t->n_ending == 2 && t->reason == VIVI_REASON_VMM_EXIT);
+    assert_string_equal(t->text, "cloud-hypervisor: Failed to open: No such file (os error 2)");
+}
+
 static void a_panic_ends_the_vmm(void **state)
 {
     struct twin *t = *state;
@@ -391,17 +419,32 @@ static void an_end_that_was_asked_for_needs_no_reason(void **state)
 
 /* ---- resets ---- */
 
+static void log_was_read(struct twin *t)
+{
+    fx->drained(t->m, t->token, 0);
+    t->m->seen = 0; /* of what is not offered again here */
+}
+
 static void resets_are_told_with_their_time_and_the_watchdogs_as_such(void **state)
 {
     struct twin *t = *state;
 
     start(t);
-    (void)event(t, 7, "vm", "rebooting");
+    assert_true(event(t, 7, "vm", "rebooting") > 0); /* seen again by who takes over */
+    assert_int_equal(t->n_reset, 0);
+    log_was_read(t); /* nothing in it */
     assert_true(t->n_reset == 1 && t->stamp / 1000000000 == 7 && t->text[0] == '\0');
     log_line(t, "x: 9s: <watchdog> ERROR:w.rs:175 -- Watchdog triggered: 21 seconds since last "
                 "ping\n");
     (void)event(t, 9, "vm", "rebooting");
     assert_int_equal(t->n_reset, 2);
+    assert_string_equal(t->text, "watchdog");
+    t->text[0] = '\0';
+    (void)event(t, 11, "vm", "rebooting"); /* the streams share no order */
+    log_line(t, "x: 11s: <watchdog> ERROR:w.rs:175 -- Watchdog triggered: 30 seconds since last "
+                "ping\n");
+    log_was_read(t);
+    assert_int_equal(t->n_reset, 3);
     assert_string_equal(t->text, "watchdog");
 }
 
@@ -414,6 +457,7 @@ static void a_reset_is_done_when_answered_and_told(void **state)
     assert_int_equal(vivi_effects_cloud_hypervisor.reset(t->m, 3, NULL), -VIV_E_BUSY);
     (void)expect_request(t, "PUT /api/v1/vm.reboot ");
     (void)event(t, 7, "vm", "rebooting");
+    log_was_read(t);
     assert_int_equal(t->n_done, 1);
     answer(t, 204, NULL);
     assert_true(t->n_done == 2 && t->n_reset == 1);
@@ -490,8 +534,6 @@ static struct vivi_disk disk = {.id = disk_id, .path = disk_path};
 static const struct vivi_config with_disk = {.disks = &disk, .n_disks = 1};
 static const struct vivi_device a_disk = {
     .kind = VIVI_DEV_DISK, .id = "d", .config = &with_disk, .uuid = "u"};
-
-static const struct vivi_driver_effects *const fx = &vivi_effects_cloud_hypervisor;
 
 static size_t device_left(struct twin *t, const char *name)
 {
@@ -578,6 +620,7 @@ static void a_removal_ends_with_a_reboot_and_with_the_vmm(void **state)
     (void)expect_request(t, "PUT /api/v1/vm.remove-device ");
     answer(t, 204, NULL);
     (void)event(t, 5, "vm", "rebooting");
+    log_was_read(t);
     assert_int_equal(t->n_done, 1);
     (void)event(t, 6, "vm", "rebooted"); /* made anew, without it */
     assert_true(t->n_done == 2 && t->done_err.code == 0);
@@ -658,6 +701,8 @@ int main(void)
         T(one_whose_boot_failed_unseen_is_ended),
         T(nothing_is_consumed_before_it_runs_and_ends_are_kept),
         T(a_power_off_and_a_failed_cpu_differ_by_a_line_in_the_log),
+        T(a_failure_that_is_read_late_takes_the_power_offs_place),
+        T(its_last_words_are_told_as_one_chain),
         T(a_panic_ends_the_vmm),
         T(an_end_that_was_asked_for_needs_no_reason),
         T(resets_are_told_with_their_time_and_the_watchdogs_as_such),

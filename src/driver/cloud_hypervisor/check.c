@@ -66,13 +66,24 @@ static int check_boot(const struct vivi_config *c, const struct vivi_facts *f,
 
 /* ---- CPUs and memory ---- */
 
+/* One that cannot be read is the oldest that there can be. */
+static struct ch_version version_of(const struct vivi_facts *f)
+{
+    struct ch_version v = {.major = CH_MIN_MAJOR};
+
+    (void)ch_version_parse(f->probe.version, &v);
+    return v;
+}
+
 static uint64_t or_one(uint32_t n)
 {
     return n > 0 ? n : 1;
 }
 
-static int check_cpus(const struct vivi_config *c, struct vivi_problems *p)
+static int check_cpus(const struct vivi_config *c, const struct vivi_facts *f,
+                      struct vivi_problems *p)
 {
+    struct ch_version v = version_of(f);
     uint64_t n = or_one(c->topology.threads) * or_one(c->topology.cores) *
                  or_one(c->topology.dies) * or_one(c->topology.packages);
     uint32_t vcpu;
@@ -81,6 +92,9 @@ static int check_cpus(const struct vivi_config *c, struct vivi_problems *p)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.topology", NULL,
                               "its numbers multiply to %" PRIu64 ", but there are %" PRIu32 " CPUs",
                               n, ch_max_cpus(c)));
+    if (c->nested != VIVI_SWITCH_AUTO && !ch_version_since(&v, 50, 0))
+        VIVI_TRY(vivi_problem(p, VIV_E_UNSUPPORTED, "cpus.nested", NULL,
+                              "needs Cloud Hypervisor 50 or later (this is %s)", f->probe.version));
     if (c->topology.threads > 2)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.topology.threads", NULL,
                               "a core has at most 2 threads"));
@@ -97,17 +111,49 @@ static int check_cpus(const struct vivi_config *c, struct vivi_problems *p)
     return 0;
 }
 
-static int check_memory(const struct vivi_config *c, struct vivi_problems *p)
+/* Without enough of them the VMM is killed when the guest touches what is not there. */
+static int check_pool(const struct vivi_config *c, const struct vivi_facts *f,
+                      struct vivi_problems *p)
+{
+    bool large = c->hugepage_bytes == 1024 * MIB;
+    uint64_t there = large ? f->huge_1g_bytes : f->huge_2m_bytes;
+    char needed[24], has[24], hint[160];
+
+    if (c->memory_bytes <= there)
+        return 0;
+    vivi_format_size(c->memory_bytes, needed);
+    vivi_format_size(there, has);
+    (void)snprintf(hint, sizeof(hint),
+                   "echo %" PRIu64 " | sudo tee /sys/kernel/mm/hugepages/hugepages-%ukB/"
+                   "nr_hugepages",
+                   c->memory_bytes / c->hugepage_bytes, large ? 1048576u : 2048u);
+    return vivi_problem(p, VIV_E_INVALID, "memory.hugepages", hint,
+                        "%s are needed in pages of %s, and this host has %s of them free", needed,
+                        large ? "1GiB" : "2MiB", there > 0 ? has : "none");
+}
+
+static int check_pages(const struct vivi_config *c, const struct vivi_facts *f,
+                       struct vivi_problems *p)
 {
     uint64_t page = c->hugepage_bytes;
 
-    if (page != 0 && page != 2 * MIB && page != 1024 * MIB)
-        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.hugepages", NULL,
-                              "a huge page has 2MiB or 1GiB"));
-    else if (page != 0 && c->memory_bytes % page != 0)
-        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.size", NULL,
-                              "is no multiple of the size of its huge pages"));
-    if (c->memory_hotplug == VIVI_MEMORY_ACPI && c->memory_max_bytes > c->memory_bytes &&
+    if (page == 0)
+        return 0;
+    if (page != 2 * MIB && page != 1024 * MIB)
+        return vivi_problem(p, VIV_E_INVALID, "memory.hugepages", NULL,
+                            "a huge page has 2MiB or 1GiB");
+    if (c->n_zones == 0 && c->memory_bytes % page != 0)
+        return vivi_problem(p, VIV_E_INVALID, "memory.size", NULL,
+                            "is no multiple of the size of its huge pages");
+    return check_pool(c, f, p);
+}
+
+static int check_memory(const struct vivi_config *c, const struct vivi_facts *f,
+                        struct vivi_problems *p)
+{
+    VIVI_TRY(check_pages(c, f, p));
+    if (c->n_zones == 0 && c->memory_hotplug == VIVI_MEMORY_ACPI &&
+        c->memory_max_bytes > c->memory_bytes &&
         (c->memory_max_bytes - c->memory_bytes) % CH_ACPI_PIECE != 0)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
                               "by ACPI memory comes in multiples of 128MiB above memory.size"));
@@ -115,7 +161,7 @@ static int check_memory(const struct vivi_config *c, struct vivi_problems *p)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.balloon", NULL,
                               "cannot be together with devices of the host, which may write to all "
                               "of the memory"));
-    if (c->shared == VIVI_SWITCH_OFF && page == 0 && ch_needs_shared_memory(c))
+    if (c->shared == VIVI_SWITCH_OFF && c->hugepage_bytes == 0 && ch_needs_shared_memory(c))
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.shared", NULL,
                               "is off, but a device is served by another process, which must see "
                               "the memory"));
@@ -123,6 +169,50 @@ static int check_memory(const struct vivi_config *c, struct vivi_problems *p)
 }
 
 /* ---- devices ---- */
+
+static bool has_limit(const struct vivi_config *c, const char *id)
+{
+    for (size_t i = 0; i < c->n_disk_limits; i++)
+        if (strcmp(c->disk_limits[i].id, id) == 0)
+            return true;
+    return false;
+}
+
+static int check_disk(const struct vivi_config *c, const struct vivi_disk *d,
+                      struct vivi_problems *p)
+{
+    char field[128];
+
+    if (d->backing && d->format != VIVI_DISK_QCOW2) {
+        (void)snprintf(field, sizeof(field), "disks.%s.backing", d->id);
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL,
+                              "only a qcow2 image has another one below it"));
+    }
+    (void)snprintf(field, sizeof(field), "disks.%s.limit.group", d->id);
+    if (d->limit_group && !has_limit(c, d->limit_group))
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL, "there is no %s in disk_limits",
+                              d->limit_group));
+    if (d->limit_group && (d->limit.bandwidth_bytes > 0 || d->limit.ops > 0))
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL,
+                              "cannot be together with a limit of its own"));
+    return 0;
+}
+
+static int check_disks(const struct vivi_config *c, struct vivi_problems *p)
+{
+    char field[128];
+
+    for (size_t i = 0; i < c->n_disk_limits; i++) {
+        const struct vivi_disk_limit *l = &c->disk_limits[i];
+
+        (void)snprintf(field, sizeof(field), "disk_limits.%s", l->id);
+        if (l->limit.bandwidth_bytes == 0 && l->limit.ops == 0)
+            VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL, "limits nothing"));
+    }
+    for (size_t i = 0; i < c->n_disks; i++)
+        VIVI_TRY(check_disk(c, &c->disks[i], p));
+    return 0;
+}
 
 /* A socket that nobody has made keeps the VMM waiting for a minute, deaf to everything. */
 static int check_socket(const struct vivi_facts *f, const char *field, const char *path,
@@ -234,7 +324,7 @@ static int check_host_devices(const struct vivi_config *c, const struct vivi_fac
 static int check_served_devices(const struct vivi_config *c, const struct vivi_facts *f,
                                 struct vivi_problems *p)
 {
-    struct ch_version v = {.major = 0};
+    struct ch_version v = version_of(f);
     char field[128];
 
     for (size_t i = 0; i < c->n_shares; i++)
@@ -242,7 +332,6 @@ static int check_served_devices(const struct vivi_config *c, const struct vivi_f
     for (size_t i = 0; i < c->n_user_devices; i++)
         VIVI_TRY(check_element_socket(f, "user_devices", c->user_devices[i].id,
                                       c->user_devices[i].socket, p));
-    (void)ch_version_parse(f->probe.version, &v);
     for (size_t i = 0; i < c->n_vhost_user; i++) {
         (void)snprintf(field, sizeof(field), "vhost_user.%s", c->vhost_user[i].id);
         if (!ch_version_since(&v, 52, 0))
@@ -294,9 +383,11 @@ int ch_check(const struct vivi_config *c, const struct vivi_facts *f, struct viv
     VIVI_TRY(check_machine(c, f, ret));
     VIVI_TRY(check_boot(c, f, ret));
     VIVI_TRY(vivi_check_size(c, f, &limits, ret));
-    VIVI_TRY(check_cpus(c, ret));
-    VIVI_TRY(check_memory(c, ret));
+    VIVI_TRY(check_cpus(c, f, ret));
+    VIVI_TRY(check_memory(c, f, ret));
+    VIVI_TRY(ch_check_zones(c, ret));
     VIVI_TRY(vivi_check_disks(c, f, &limits, ret));
+    VIVI_TRY(check_disks(c, ret));
     VIVI_TRY(check_devices(c, f, ret));
     return check_sandbox(c, f, ret);
 }

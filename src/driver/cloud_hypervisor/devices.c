@@ -23,7 +23,7 @@ static json_t *bucket(uint64_t per_second)
     return json_pack("{s:I, s:i}", "size", (json_int_t)per_second, "refill_time", REFILL_MS);
 }
 
-static void put_limit(json_t **doc, const struct vivi_rate *l)
+static json_t *limiter(const struct vivi_rate *l)
 {
     json_t *limit = json_object();
 
@@ -31,10 +31,25 @@ static void put_limit(json_t **doc, const struct vivi_rate *l)
         put(&limit, "bandwidth", bucket(l->bandwidth_bytes));
     if (l->ops > 0)
         put(&limit, "ops", bucket(l->ops));
+    return limit;
+}
+
+static void put_limit(json_t **doc, const struct vivi_rate *l)
+{
     if (l->bandwidth_bytes > 0 || l->ops > 0)
-        put(doc, "rate_limiter_config", limit);
-    else
-        json_decref(limit);
+        put(doc, "rate_limiter_config", limiter(l));
+}
+
+json_t *ch_limit_groups(const struct vivi_config *c)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < c->n_disk_limits; i++)
+        (void)json_array_append_new(
+            list,
+            json_pack("{s:o, s:o}", "id", json_sprintf(CH_ID_LIMIT "%s", c->disk_limits[i].id),
+                      "rate_limiter_config", limiter(&c->disk_limits[i].limit)));
+    return list;
 }
 
 static json_t *disk(const struct vivi_disk *d, const struct ch_version *v)
@@ -50,6 +65,10 @@ static json_t *disk(const struct vivi_disk *d, const struct ch_version *v)
         put(&doc, "image_type", json_string(types[d->format]));
     if (d->cache == VIVI_CACHE_NONE)
         put(&doc, "direct", json_true());
+    if (d->backing && ch_version_since(v, 51, 0))
+        put(&doc, "backing_files", json_true());
+    if (d->limit_group)
+        put(&doc, "rate_limit_group", json_sprintf(CH_ID_LIMIT "%s", d->limit_group));
     put_limit(&doc, &d->limit);
     return doc;
 }
@@ -77,6 +96,11 @@ static json_t *net(const struct vivi_net *n, const char *uuid)
         put(&doc, "num_queues", json_integer(2 * (json_int_t)n->queues));
     if (n->mtu > 0)
         put(&doc, "mtu", json_integer(n->mtu));
+    if (n->offload != VIVI_OFFLOAD_ALL) {
+        put(&doc, "offload_tso", json_false());
+        put(&doc, "offload_ufo", json_false());
+        put(&doc, "offload_csum", json_boolean(n->offload == VIVI_OFFLOAD_CHECKSUM));
+    }
     put_limit(&doc, &n->limit);
     return doc;
 }

@@ -55,7 +55,7 @@ struct ch_resize {
     struct ch_machine *m;
     enum vivi_resize_kind kind;
     uint64_t op, joined; /* 0 = none; joined: the one that it took over */
-    uint64_t to, total;  /* total: of a balloon, all the memory there is */
+    uint64_t to, total;  /* total: all the memory there is, of a balloon, or shall be, of a zone */
     uint64_t left;       /* of memory: what a balloon shall leave of it; 0: there is none */
     uint64_t first;      /* of CPUs: what was asked for before and is seen to its end; 0 = none */
     uint64_t seen;       /* what the guest had when looked at last */
@@ -86,8 +86,11 @@ struct ch_machine {
     bool held;            /* an event to be seen again stands at hold_at */
     size_t seen, hold_at; /* of the next input: handled already; first byte of the held event */
     uint64_t last_stamp;  /* of the last RESET told */
-    char failure[200];    /* what the VMM itself complained about, which its exit code hides */
+    char failure[400];    /* what the VMM itself complained about, which its exit code hides */
+    bool last_words;      /* of its end follow in the log */
+    bool told_off;        /* the end was told as a power-off of the guest */
     bool watchdog;        /* the next reset is the watchdog's */
+    uint64_t reset_stamp, drain_log; /* a reset to be told when the log was read; 0 = none */
     struct vivi_timer *settle;
 
     uint64_t reset_op;
@@ -118,6 +121,7 @@ void ch_finish(struct ch_machine *m, enum vivi_reason reason, const char *text);
 /* The reset that was asked for has been answered; DONE follows once its event was seen. */
 void ch_reset_answered(struct ch_machine *m);
 void ch_reset_drained(struct ch_machine *m);
+void ch_reset_logged(struct ch_machine *m);
 void ch_stream_done(struct ch_machine *m);
 
 /* What a line of the VMM's log says about an end or a reset to come. Pure. */

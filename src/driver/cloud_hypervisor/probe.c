@@ -75,6 +75,24 @@ static void find_accel(const char *cache_dir, struct vivi_probe *p)
     (void)snprintf(p->hint, sizeof(p->hint), "%s", fix);
 }
 
+/* Rows that not every release has that is recent enough for the rest. */
+static const struct {
+    enum vivi_cap cap;
+    unsigned major;
+    const char *text;
+} rows_since[] = {
+    {VIVI_CAP_DISK_RESIZE, 50, "needs Cloud Hypervisor 50 or later"},
+    {VIVI_CAP_NESTED, 50, "needs Cloud Hypervisor 50 or later"},
+};
+
+const char *ch_needs(enum vivi_cap cap)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(rows_since); i++)
+        if (rows_since[i].cap == cap)
+            return rows_since[i].text;
+    return NULL;
+}
+
 /* The binary speaks and is recent enough. */
 static void judge(int learnt, struct vivi_probe *p)
 {
@@ -90,8 +108,9 @@ static void judge(int learnt, struct vivi_probe *p)
         (void)snprintf(p->hint, sizeof(p->hint), INSTALL_HINT);
         return;
     }
-    if (!ch_version_since(&v, 50, 0))
-        vivi_caps_set(&p->caps, VIVI_CAP_DISK_RESIZE, false);
+    for (size_t i = 0; i < ARRAY_SIZE(rows_since); i++)
+        if (!ch_version_since(&v, rows_since[i].major, 0))
+            vivi_caps_set(&p->caps, rows_since[i].cap, false);
     p->usable = true;
 }
 

@@ -74,6 +74,31 @@ static int may_memory(const json_t *body, const struct vivi_resize *what, viv_er
     return 0;
 }
 
+static int may_zone(const json_t *body, const struct vivi_resize *what, viv_error *err)
+{
+    const json_t *zones = json_object_get(json_object_get(body, "memory"), "zones"), *zone;
+    char name[CH_ID_BYTES], first[24], most[24];
+    size_t i;
+
+    (void)snprintf(name, sizeof(name), CH_ID_ZONE "%s", what->id);
+    json_array_foreach(zones, i, zone)
+    {
+        const char *id = json_string_value(json_object_get(zone, "id"));
+        uint64_t size = u64_of(zone, "size"), more = u64_of(zone, "hotplug_size");
+
+        if (!id || strcmp(id, name) != 0)
+            continue;
+        vivi_format_size(size, first);
+        vivi_format_size(size + more, most);
+        if (what->to < size || what->to > size + more || (what->to - size) % CH_VIRTIO_PIECE != 0)
+            return vivi_fail(err, VIV_E_INVALID,
+                             "this run can give it %s to %s, in multiples of 2MiB (zones.%s.max)",
+                             first, most, what->id);
+        return 0;
+    }
+    return vivi_fail(err, VIV_E_NOT_FOUND, "this run has no zone %s", what->id);
+}
+
 int ch_may_resize(void *priv, const struct vivi_resize *what, viv_error *err)
 {
     const json_t *body = ch_boot_body(priv);
@@ -88,8 +113,8 @@ int ch_may_resize(void *priv, const struct vivi_resize *what, viv_error *err)
             return 0;
         return vivi_fail(err, VIV_E_UNSUPPORTED,
                          "this run has no balloon: a device of the host keeps the memory");
+    case VIVI_RESIZE_ZONE: return may_zone(body, what, err);
     case VIVI_RESIZE_DISK:
-    case VIVI_RESIZE_ZONE:
     case VIVI_RESIZE_COUNT_: break;
     }
     return 0;
@@ -187,7 +212,9 @@ static void progress(struct ch_machine *m, const struct ch_resize *s, uint64_t d
                                           .op = s->op,
                                           .text = "waiting for the guest",
                                           .done = done,
-                                          .total = s->kind == VIVI_RESIZE_CPUS ? 0 : s->to});
+                                          .total = s->kind == VIVI_RESIZE_CPUS   ? 0
+                                                   : s->kind == VIVI_RESIZE_ZONE ? s->total
+                                                                                 : s->to});
 }
 
 /* How much memory the guest has, out of vm.info; 0: it does not say. */
@@ -208,10 +235,21 @@ static uint64_t size_now(const struct ch_resize *s, const struct ch_answer *a)
     const json_t *balloon = json_object_get(json_object_get(doc, "config"), "balloon");
     uint64_t now = u64_of(doc, "memory_actual_size");
 
-    if (s && s->kind == VIVI_RESIZE_MEMORY)
+    if (s && (s->kind == VIVI_RESIZE_MEMORY || s->kind == VIVI_RESIZE_ZONE))
         now += u64_of(balloon, "size");
     json_decref(doc);
     return now;
+}
+
+/* All the memory there is when one zone has that size. */
+static uint64_t all_with(const struct vivi_config *c, const char *id, uint64_t size)
+{
+    uint64_t all = c->memory_bytes;
+
+    for (size_t i = 0; i < c->n_zones; i++)
+        if (strcmp(c->zones[i].id, id) == 0)
+            all += size - c->zones[i].size_bytes;
+    return all;
 }
 
 int ch_resize_slot(void *priv, const struct vivi_resize *what, uint64_t op, viv_error *err)
@@ -225,8 +263,10 @@ int ch_resize_slot(void *priv, const struct vivi_resize *what, uint64_t op, viv_
         return vivi_fail(err, VIV_E_BUSY, "cloud-hypervisor: two such changes are under way");
     if (what->kind == VIVI_RESIZE_DISK)
         ch_device_name(VIVI_DEV_DISK, what->id, fresh.name);
-    else if (what->id)
-        (void)snprintf(fresh.name, sizeof(fresh.name), "%s", what->id);
+    if (what->kind == VIVI_RESIZE_ZONE) {
+        (void)snprintf(fresh.name, sizeof(fresh.name), CH_ID_ZONE "%s", what->id);
+        fresh.total = all_with(what->config, what->id, what->to);
+    }
     if (what->kind == VIVI_RESIZE_BALLOON)
         fresh.total = what->config->memory_bytes;
     if (what->kind == VIVI_RESIZE_MEMORY)
@@ -291,7 +331,7 @@ void ch_resize_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a
 
     if (!s)
         return;
-    if (err || now == s->to) {
+    if (err || now == (s->kind == VIVI_RESIZE_ZONE ? s->total : s->to)) {
         resize_done(m, s, err);
         return;
     }

@@ -28,6 +28,7 @@ static void tell_ending(struct ch_machine *m, enum vivi_reason reason, const cha
     if (m->ending || m->quitting) /* whoever asked for it knows why */
         return;
     m->ending = true;
+    m->told_off = reason == VIVI_REASON_GUEST_POWEROFF;
     ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_ENDING, .reason = reason, .text = text});
 }
 
@@ -115,6 +116,33 @@ static void tell_reset(struct ch_machine *m, uint64_t stamp)
         reset_done(m);
 }
 
+void ch_reset_logged(struct ch_machine *m)
+{
+    uint64_t stamp = m->reset_stamp;
+
+    m->drain_log = m->reset_stamp = 0;
+    if (m->cause == CH_CAUSE_NONE && !m->ending)
+        m->held = false;
+    if (stamp != 0)
+        tell_reset(m, stamp);
+}
+
+/*
+ * Its cause stands in the log, a stream of its own: told when all of that was seen. Until then the
+ * event is not consumed, so that the next monitor sees it again.
+ */
+static void on_reset(struct ch_machine *m, uint64_t stamp)
+{
+    if (m->reset_stamp != 0)
+        ch_reset_logged(m);
+    m->reset_stamp = stamp;
+    m->held = true;
+    m->drain_log = ++m->token;
+    if (m->watchdog || m->phase != CH_RUNNING ||
+        m->host->drain(m->host->ctx, CH_PORT_LOG, m->drain_log, NULL) < 0)
+        ch_reset_logged(m);
+}
+
 void ch_reset_answered(struct ch_machine *m)
 {
     m->reset_answered = true;
@@ -131,7 +159,9 @@ void ch_reset_answered(struct ch_machine *m)
 void ch_reset_drained(struct ch_machine *m)
 {
     m->drain_reset = 0;
-    if (m->reset_op && m->reset_answered)
+    if (m->reset_stamp != 0)
+        ch_reset_logged(m); /* it is there, and its cause was waited for */
+    else if (m->reset_op && m->reset_answered)
         tell_reset(m, m->last_stamp + 1);
 }
 
@@ -152,7 +182,7 @@ static void on_vm_event(struct ch_machine *m, const struct ch_event *e)
     } else if (strcmp(e->name, "booted") == 0) {
         m->booted = true;
     } else if (strcmp(e->name, "rebooting") == 0) {
-        tell_reset(m, e->stamp);
+        on_reset(m, e->stamp);
     } else if (strcmp(e->name, "rebooted") == 0) {
         ch_hot_rebooted(m);
     } else if (strcmp(e->name, "device-removed") == 0) {
@@ -200,16 +230,51 @@ static size_t events_input(struct ch_machine *m, const char *data, size_t len)
 
 /* ---- the log ---- */
 
+/*
+ * What it ends with before there is an API to tell it: a head line, then the chain, a number in
+ * front of each of its lines. The last one alone ("No such file or directory") says little.
+ */
+static bool on_last_words(struct ch_machine *m, const char *line, size_t len)
+{
+    static const char head[] = "exited with the following chain of errors:";
+    size_t at = 0, have = strlen(m->failure);
+
+    if (memmem(line, len, head, sizeof(head) - 1)) {
+        m->failure[0] = '\0';
+        m->last_words = true;
+        return true;
+    }
+    while (at < len && line[at] == ' ')
+        at++;
+    if (!m->last_words || at == len || line[at] < '0' || line[at] > '9')
+        return false;
+    while (at < len && line[at] >= '0' && line[at] <= '9')
+        at++;
+    if (len - at < 3 || line[at] != ':')
+        return false;
+    (void)snprintf(m->failure + have, sizeof(m->failure) - have, "%s%.*s",
+                   have > 0 ? ": " : "cloud-hypervisor: ", (int)(len - at - 2), line + at + 2);
+    ch_emit(m, (struct vivi_driver_event){
+                   .kind = VIVI_EV_ENDING, .reason = VIVI_REASON_VMM_EXIT, .text = m->failure});
+    return true;
+}
+
 static void on_line(struct ch_machine *m, const char *line, size_t len)
 {
     const char *text;
     size_t n;
     enum ch_complaint what = ch_complaint(line, len, &text, &n);
 
+    if (on_last_words(m, line, len))
+        return;
     if (what == CH_COMPLAINT_WATCHDOG)
         m->watchdog = true;
-    if (what == CH_COMPLAINT_FAILURE && !m->failure[0])
-        (void)snprintf(m->failure, sizeof(m->failure), "%.*s", (int)n, text);
+    if (what != CH_COMPLAINT_FAILURE || m->failure[0])
+        return;
+    (void)snprintf(m->failure, sizeof(m->failure), "%.*s", (int)n, text);
+    if (m->told_off) /* the two streams share no order: it was no power-off after all */
+        ch_emit(m, (struct vivi_driver_event){
+                       .kind = VIVI_EV_ENDING, .reason = VIVI_REASON_VMM_EXIT, .text = m->failure});
 }
 
 static size_t log_input(struct ch_machine *m, const char *data, size_t len)

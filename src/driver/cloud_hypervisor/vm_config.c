@@ -55,14 +55,12 @@ static const char *number(const char *s, uint32_t *ret)
     return end;
 }
 
-bool ch_parse_affinity(const char *text, uint32_t *ret_vcpu, json_t **ret_cpus)
+bool ch_parse_cpus(const char *text, json_t **ret_cpus)
 {
-    const char *s = number(text, ret_vcpu);
+    const char *s = text;
     json_t *cpus = json_array();
     uint32_t first, last;
 
-    if (s && *s++ != '=')
-        s = NULL;
     while (s) {
         s = number(s, &first);
         last = first;
@@ -82,6 +80,13 @@ bool ch_parse_affinity(const char *text, uint32_t *ret_vcpu, json_t **ret_cpus)
     }
     json_decref(cpus);
     return false;
+}
+
+bool ch_parse_affinity(const char *text, uint32_t *ret_vcpu, json_t **ret_cpus)
+{
+    const char *s = number(text, ret_vcpu);
+
+    return s && *s == '=' && ch_parse_cpus(s + 1, ret_cpus);
 }
 
 static json_t *affinity(const struct vivi_strings *given)
@@ -110,7 +115,7 @@ uint32_t ch_max_cpus(const struct vivi_config *c)
     return c->cpus_max > c->cpus ? c->cpus_max : c->cpus;
 }
 
-static json_t *cpus(const struct vivi_config *c)
+static json_t *cpus(const struct vivi_config *c, const struct ch_version *v)
 {
     json_t *doc = json_pack("{s:I, s:I}", "boot_vcpus", (json_int_t)c->cpus, "max_vcpus",
                             (json_int_t)ch_max_cpus(c));
@@ -122,6 +127,8 @@ static json_t *cpus(const struct vivi_config *c)
                       or_one(c->topology.dies), "packages", or_one(c->topology.packages)));
     if (c->affinity.n > 0)
         put(&doc, "affinity", affinity(&c->affinity));
+    if (c->nested != VIVI_SWITCH_AUTO && ch_version_since(v, 50, 0))
+        put(&doc, "nested", json_boolean(c->nested == VIVI_SWITCH_ON));
     return doc;
 }
 
@@ -136,11 +143,32 @@ bool ch_needs_shared_memory(const struct vivi_config *c)
     return vhost;
 }
 
+static bool is_shared(const struct vivi_config *c)
+{
+    return c->shared == VIVI_SWITCH_ON ||
+           (c->shared == VIVI_SWITCH_AUTO && ch_needs_shared_memory(c));
+}
+
+static json_t *zoned_memory(const struct vivi_config *c)
+{
+    json_t *doc = json_pack("{s:i}", "size", 0), *zones = json_array();
+
+    if (c->memory_max_bytes > c->memory_bytes)
+        put(&doc, "hotplug_method", json_string("VirtioMem"));
+    for (size_t i = 0; i < c->n_zones; i++)
+        add(&zones, ch_zone_config(c, i, is_shared(c)));
+    put(&doc, "zones", zones);
+    return doc;
+}
+
 static json_t *memory(const struct vivi_config *c)
 {
-    json_t *doc = json_pack("{s:I}", "size", (json_int_t)c->memory_bytes);
+    json_t *doc;
 
-    if (c->shared == VIVI_SWITCH_ON || (c->shared == VIVI_SWITCH_AUTO && ch_needs_shared_memory(c)))
+    if (c->n_zones > 0)
+        return zoned_memory(c);
+    doc = json_pack("{s:I}", "size", (json_int_t)c->memory_bytes);
+    if (is_shared(c))
         put(&doc, "shared", json_true());
     if (c->memory_max_bytes > c->memory_bytes) {
         put(&doc, "hotplug_method",
@@ -153,6 +181,15 @@ static json_t *memory(const struct vivi_config *c)
         put(&doc, "hugepage_size", json_integer((json_int_t)c->hugepage_bytes));
     }
     return doc;
+}
+
+static json_t *nodes(const struct vivi_config *c)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < c->n_zones; i++)
+        add(&list, ch_node_config(c, i));
+    return list;
 }
 
 bool ch_has_balloon(const struct vivi_config *c)
@@ -200,14 +237,21 @@ static json_t *payload(const struct vivi_plan_input *in)
 
 /* ---- devices ---- */
 
+static struct ch_version version_of(const struct vivi_plan_input *in)
+{
+    struct ch_version v = {.major = CH_MIN_MAJOR};
+
+    (void)ch_version_parse(in->facts->probe.version, &v);
+    return v;
+}
+
 /* The list of one kind, or no key at all. */
 static void put_devices(json_t **doc, const char *key, const struct vivi_plan_input *in,
                         enum vivi_device_kind kind, size_t n)
 {
-    struct ch_version v = {.major = CH_MIN_MAJOR};
+    struct ch_version v = version_of(in);
     json_t *list = json_array();
 
-    (void)ch_version_parse(in->facts->probe.version, &v);
     for (size_t i = 0; i < n; i++)
         add(&list, ch_device_config(
                        &(struct vivi_device){
@@ -223,6 +267,8 @@ static void put_all_devices(json_t **doc, const struct vivi_plan_input *in)
 {
     const struct vivi_config *c = in->config;
 
+    if (c->n_disk_limits > 0)
+        put(doc, "rate_limit_groups", ch_limit_groups(c));
     put_devices(doc, "disks", in, VIVI_DEV_DISK, c->n_disks);
     put_devices(doc, "net", in, VIVI_DEV_NET, c->n_nets);
     put_devices(doc, "generic_vhost_user", in, VIVI_DEV_VHOST_USER, c->n_vhost_user);
@@ -285,10 +331,13 @@ static json_t *landlock_rules(const struct vivi_plan_input *in)
 json_t *ch_vm_config(const struct vivi_plan_input *in)
 {
     const struct vivi_config *c = in->config;
+    struct ch_version v = version_of(in);
     json_t *doc = json_object();
 
-    put(&doc, "cpus", cpus(c));
+    put(&doc, "cpus", cpus(c, &v));
     put(&doc, "memory", memory(c));
+    if (c->n_zones > 0)
+        put(&doc, "numa", nodes(c));
     put(&doc, "payload", payload(in));
     put_all_devices(&doc, in);
     if (ch_has_balloon(c))

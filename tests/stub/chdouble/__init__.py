@@ -15,6 +15,7 @@ handled and no SIGTERM either; only the guest goes on.
 Telling it what to do. A JSON object, from the file that CH_DOUBLE_CONF names, or from one that lies
 beside the executable as it was called (`/x/cloud-hypervisor.json` for a link `/x/cloud-hypervisor`);
 `conf.py` lists the keys. Without one it is a healthy v53.0 whose guest prints the readiness line at once
-and obeys keys: r reboots, p powers off, k panics, i ignores the power button,
+and obeys keys: r reboots, p powers off, k panics, f makes a virtual CPU fail (the VMM ends with 0 all the same), w stops
+feeding the watchdog until that resets it, i ignores the power button,
 n counts (a restored guest goes on counting); anything else comes back.
 """

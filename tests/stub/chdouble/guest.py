@@ -188,6 +188,10 @@ class Guest:
             self.halt(self.vm.guest_reboots)
         elif key == "k":
             self.panic()
+        elif key == "f":
+            self.halt(self.vm.guest_fails)
+        elif key == "w":
+            self.halt(self.vm.guest_hangs)
         elif key == "n":
             self.count += 1
             self.say(f"count {self.count}\r\n")

@@ -81,10 +81,10 @@ def resize_cpus(vmm, count):
     if count != mem.present:
         if count == 0:
             raise Refused("Error from CPU manager", "Requested zero vCPUs")
-        if count > cpus["max_vcpus"]:
-            raise Refused("Error from CPU manager", "Requested vCPUs exceed maximum")
         if mem.removing:
             raise Refused("Error from CPU manager", "Still pending removed vCPU", kind="busy")
+        if count > cpus["max_vcpus"]:
+            raise Refused("Error from CPU manager", "Requested vCPUs exceed maximum")
         if count < mem.present:
             mem.removing = True
             if vmm.conf["online"] is not None:
@@ -164,6 +164,8 @@ def resize_zone(vmm, name, size):
                               f"{zone['size']}")
             if vmm.vm:
                 mem, more = vmm.vm.memory, size - zone["size"]
+                if not zone.get("hotplug_size"):
+                    raise Refused("Memory manager error", "No virtio-mem resizing handler found")
                 virtio_mem(more, mem.zones[name], zone.get("hotplug_size") or 0)
                 mem.zones[name] = zone["hotplugged_size"] = more
                 mem.plug(more, name)

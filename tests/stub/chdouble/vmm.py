@@ -39,6 +39,16 @@ class Vm:
     def guest_reboots(self):
         self.process.loop.on_vmm_thread(self.vmm.guest_rebooted)
 
+    def guest_fails(self):
+        """As a power-off looks but for a line in the log."""
+        self.process.log(0, "VCPU generated error: VcpuRun(Other(Hang))", "vcpu0")
+        self.process.loop.on_vmm_thread(self.process.event_of_end)
+
+    def guest_hangs(self):
+        if self.vmm.config["watchdog"]:
+            self.process.log(0, "Watchdog triggered: 21 seconds since last ping", "__watchdog")
+            self.guest_reboots()
+
     def guest_panics(self):
         if self.vmm.config["pvpanic"]:
             self.process.event("guest", "panic", {"event": "panic"})
