@@ -11,7 +11,7 @@ DESTDIR ?=
 override PREFIX := $(abspath $(patsubst ~/%,$(HOME)/%,$(PREFIX)))
 
 .PHONY: all build demo check check-unit check-static check-e2e check-lab check-stress bench fuzz \
-        install format tidy abi-baseline capabilities clean help
+        install format tidy abi-baseline capabilities lab-report clean help
 
 all: build ## builds everything into build/
 
@@ -67,6 +67,9 @@ abi-baseline: build ## takes the ABI of this build as the one to keep
 
 capabilities: ## writes docs/CAPABILITIES.md from the rows, their tests and the last results
 	@tools/capabilities
+
+lab-report: ## writes docs/LAB.md from the verdicts of the last make check-lab
+	@tools/lab-report $(BUILD)/results/lab.verdicts
 
 clean: ## removes the build directories
 	rm -rf build build-asan build-clang build-fuzz

@@ -25,6 +25,8 @@
 #define ENTROPY_BYTES   512u
 #define MACHINE_ID      "/etc/machine-id"
 #define ANSWER_FIRST_MS 100
+#define ONLINE_LOOK_MS  20
+#define ONLINE_WAIT_MS  20000
 
 int work_clock(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err)
 {
@@ -230,12 +232,25 @@ static int bring_online(struct onlining *o, viv_error *err)
     return 0;
 }
 
+/* The VMM may have said that the CPUs are there before the kernel has found them: looks again until
+ * as many as count= are in use. */
 int work_online_cpus(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err)
 {
+    static const struct timespec pause = {.tv_nsec = ONLINE_LOOK_MS * 1000000};
     struct onlining o = {
         .dir = "/sys/devices/system/cpu", .prefix = "cpu", .file = "online", .is = "1", .on = "1"};
-    int r = bring_online(&o, err);
+    uint64_t wanted = 0;
+    int r = vivi_aw_field_u64(q, "count", INT32_MAX, &wanted, err);
 
+    if (r < 0)
+        return r;
+    for (int waited = 0;; waited += ONLINE_LOOK_MS) {
+        o.online = 0;
+        r = bring_online(&o, err);
+        if (o.online >= wanted || waited >= ONLINE_WAIT_MS || worker_stopped())
+            break;
+        (void)nanosleep(&pause, NULL);
+    }
     vivi_aw_put_u64(ret, "onlined", o.onlined);
     vivi_aw_put_u64(ret, "online", o.online);
     return r;

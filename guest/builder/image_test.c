@@ -24,7 +24,8 @@ static const char *const modules[] = {"virtio_pci",     "virtio_blk",
                                       "pvpanic",        "pvpanic-pci",
                                       "pvpanic-mmio",   "virtio-rng",
                                       "virtio_balloon", "virtio_mem",
-                                      "virtiofs",       "vmw_vsock_virtio_transport"};
+                                      "virtiofs",       "vmw_vsock_virtio_transport",
+                                      "virtio_pmem",    "nd_pmem"};
 
 struct fixture {
     char dir[256];

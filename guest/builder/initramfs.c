@@ -31,7 +31,8 @@ static const char *const demo_early[] = {
     "button",     "pvpanic",    "pvpanic-pci", "pvpanic-mmio",   NULL,
 };
 static const char *const demo_late[] = {
-    "virtio-rng", "virtio_balloon", "virtio_mem", "vmw_vsock_virtio_transport", "virtiofs", NULL,
+    "virtio-rng", "virtio_balloon", "virtio_mem", "vmw_vsock_virtio_transport",
+    "virtiofs",   "virtio_pmem",    "nd_pmem",    NULL,
 };
 
 static const char *const lab_early[] = {

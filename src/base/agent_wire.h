@@ -89,7 +89,8 @@
  * served at that TCP port. clock          realtime_ns=. RESULT adjusted_ns= freeze timeout_ms=
  * (thaws by itself after it; default 60,000). RESULT frozen=N thaw           RESULT thawed=N trim
  * minimum=. RESULT bytes= renew          hostname=, machine_id= (32 hex digits, or "new"),
- * mac=IF=AA:BB:… …, entropy= (hex) online-cpus    RESULT onlined=, online= online-memory  RESULT
+ * mac=IF=AA:BB:… …, entropy= (hex) online-cpus    count= (waits until so many
+ * are in use, 20 s at most). RESULT onlined=, online= online-memory  RESULT
  * onlined= (blocks), online=, block_bytes= shutdown       RESULT by=systemd|openrc|busybox|init;
  * then the guest powers off reboot         as shutdown watch          load_ms=: EVENT event=load on
  * this stream every load_ms until RESET

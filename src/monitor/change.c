@@ -449,15 +449,18 @@ static void cpus_online(void *ctx, const struct vivi_agent_reply *reply)
  * guest. True: the change is done when the agent has answered. */
 static bool brings_cpus_online(struct vivi_monitor *m, uint64_t dop)
 {
-    static const char request[] = "online-cpus";
+    const struct vivi_change_flight *now = &m->changes.now;
+    char request[64];
+    int len = snprintf(request, sizeof(request), "online-cpus%ccount=%" JSON_INTEGER_FORMAT, 0,
+                       json_integer_value(now->to));
     const struct vivi_agent_ask ask = {.request = request,
-                                       .len = sizeof(request),
+                                       .len = (size_t)len + 1,
                                        .timeout_ms = VIVI_ONLINE_MS,
                                        .done = cpus_online,
                                        .ctx = m};
 
-    if (m->changes.now.dop != dop || strcmp(m->changes.now.path, "cpus.count") != 0 ||
-        !vivi_agent_up(m) || vivi_agent_request(m, &ask, NULL, NULL) < 0)
+    if (now->dop != dop || strcmp(now->path, "cpus.count") != 0 || !vivi_agent_up(m) ||
+        vivi_agent_request(m, &ask, NULL, NULL) < 0)
         return false;
     m->changes.onlining = dop;
     return true;

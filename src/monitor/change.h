@@ -9,7 +9,7 @@
 
 #define VIVI_ADD_DEADLINE_MS    30000
 #define VIVI_CHANGE_DEADLINE_MS 60000 /* removals and sizes: the guest has to do its part */
-#define VIVI_ONLINE_MS          10000 /* for the guest to take new CPUs into use */
+#define VIVI_ONLINE_MS          25000 /* for the guest to take new CPUs into use */
 #define VIVI_CHANGES_LATE       4
 
 struct vivi_monitor;

@@ -18,7 +18,7 @@
 #define UUID  "6f1f2e0c-8a53-4f0e-9d4b-0c1d2e3f4a5b"
 #define NONCE "0123456789abcdef"
 
-extern const char tiny_guest_start[], tiny_guest_end[];
+extern const char tiny_guest_start[], tiny_guest_end[], pvh_guest_start[], pvh_guest_end[];
 
 void world_fail(struct world *w, const char *file, int line, const char *what)
 {
@@ -524,12 +524,14 @@ static char *copy(const char *s)
 
 static void write_tiny_guest(struct world *w)
 {
+    bool pvh = w->driver->kind == VIVI_DRIVER_CLOUD_HYPERVISOR;
+    const char *start = pvh ? pvh_guest_start : tiny_guest_start;
+    const char *end = pvh ? pvh_guest_end : tiny_guest_end;
     char path[160];
     viv_error err = VIV_ERROR_INIT;
 
     path_of(path, w->dir, "guest");
-    if (vivi_write_file_at(AT_FDCWD, path, tiny_guest_start,
-                           (size_t)(tiny_guest_end - tiny_guest_start), VIVI_FAST, &err) < 0)
+    if (vivi_write_file_at(AT_FDCWD, path, start, (size_t)(end - start), VIVI_FAST, &err) < 0)
         world_fail_text(w, "guest", err.message);
     w->config.kernel = copy(path);
 }

@@ -19,7 +19,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 REQUIRED = os.environ.get("VIV_TEST_REQUIRE", "").split(",")
 LAB_DEADLINE = float(os.environ.get("VIV_LAB_DEADLINE", "600"))
-UP_DEADLINE = 90  # until the tests begin inside; a lab that is not up by then stands still
+UP_DEADLINE = float(os.environ.get("VIV_LAB_UP_DEADLINE", "90"))  # until the tests begin inside; later it stands still
 collect_ignore = [] if os.environ.get("VIV_LAB") else ["inside"]  # those run in the lab only
 
 
@@ -63,24 +63,41 @@ class Share:
         self.process.wait()
 
 
+def search_path():
+    """The lab's PATH: the directories of what the caller would run come first."""
+    found = [os.path.dirname(os.path.abspath(p)) for p in map(shutil.which, ("cloud-hypervisor", "ch-remote")) if p]
+    return ":".join(dict.fromkeys(found + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".split(":")))
+
+
 def boot(images, work, results):
     """Boots the lab, runs the tests inside, returns the console's text."""
     script = os.path.join(results, "run")
-    passed_on = "".join(f"export {k}='{os.environ[k]}'\n" for k in ("VIV_TEST_REQUIRE", "VIV_TEST_CH_OLD", "VIV_TEST_SEED")
-                        if k in os.environ)
+    passed_on = "".join(f"export {k}='{os.environ[k]}'\n" for k in ("VIV_TEST_REQUIRE", "VIV_TEST_CH_OLD", "VIV_TEST_SEED",
+                                                                        "VIV_BUILD_DIR") if k in os.environ)
     only = f"-k '{os.environ['VIV_LAB_ONLY']}'" if "VIV_LAB_ONLY" in os.environ else ""
     with open(script, "w", encoding="utf-8") as f:
         f.write("#!/bin/sh\nexport HOME=/root LC_ALL=C.UTF-8 VIV_LAB=1 VIV_TEST_DEADLINE=90 PYTHONDONTWRITEBYTECODE=1\n"
                 f"export VIV_PREFIX='{prefix()}' VIV_IMAGES='{images}' VIV_LAB_VERDICTS=/results/verdicts\n{passed_on}"
                 f"export PYTHONPATH='{HERE}/inside'\n"
-                "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
-                f"cd '{TOP}' && exec /usr/bin/python3 -m pytest -q -p no:cacheprovider -p verdicts --confcutdir='{TOP}/tests' "
+                f"export PATH='{search_path()}'\n"
+                # a file system that tells of what splice(2) writes: overlayfs of this kernel does not
+                "export TMPDIR=/run/t && mkdir $TMPDIR\n"
+                f"cd '{TOP}' && exec /usr/bin/python3 -m pytest -q -p no:cacheprovider -p verdicts -o faulthandler_timeout=120 "
+                f"--confcutdir='{TOP}/tests' "
                 f"{only} '{HERE}/inside' '{TOP}/tests/stub' >/results/log 2>&1\n")
     os.chmod(script, 0o755)
-    argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt", "-smp", "2", "-m", "4096",
-            "-object", "memory-backend-memfd,id=mem,size=4096M,share=on", "-numa", "node,memdev=mem", "-display", "none",
-            "-no-reboot", "-nic", "none", "-serial", "stdio", "-kernel", f"{images}/lab/vmlinuz", "-initrd", f"{images}/lab/initramfs",
-            "-append", "console=ttyS0 cryptomgr.notests quiet viv.lab=/results/run viv.lab_mount=results:/results"]
+    nvme = os.path.join(work, "nvme.img")
+    with open(nvme, "wb") as f:
+        f.truncate(16 << 20)
+    argv = ["qemu-system-x86_64", "-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt",
+            "-smp", "2", "-m", "4096", "-object", "memory-backend-memfd,id=mem,size=4096M,share=on", "-numa", "node,memdev=mem",
+            "-display", "none", "-no-reboot", "-nic", "none", "-serial", "stdio",
+            "-kernel", f"{images}/lab/vmlinuz", "-initrd", f"{images}/lab/initramfs",
+            # for VFIO: a device of its own behind an IOMMU whose addresses are as wide as a guest's
+            "-device", "intel-iommu,intremap=on,aw-bits=48", "-drive", f"if=none,id=nvme,format=raw,file={nvme}",
+            "-device", "nvme,drive=nvme,serial=vivlab,addr=0x10",
+            "-append", "console=ttyS0 cryptomgr.notests quiet intel_iommu=on viv.lab_modules=loop,vfio-pci,vfio_iommu_type1 "
+            "viv.lab=/results/run viv.lab_mount=results:/results"]
     return run_lab(argv, work, results) or run_lab(argv, work, results, again=False)
 
 
@@ -126,7 +143,7 @@ class Lab:
                     else:
                         self.text = f.read()
         if not self.verdicts and "VIV_LAB_EXIT" not in console and "not done within" in console:
-            need("an emulated CPU that does not stand still", False)
+            need("lab that got as far as its tests (its emulated CPU stood still, or this host is too busy)", False)
 
     def of(self, file, name):
         return [v for v in self.verdicts if v.get("file") == file and v["test"].partition("[")[0] == name]

@@ -298,7 +298,11 @@ def test_17_a_failed_boot_leaves_two_kinds_of_mess(vmm):
     c.put("vm.create", config, 204)
     c.put("vm.boot", status=500)
     assert c.info()["state"] == "Created"
-    assert c.put("vm.boot").json()[-1] == "VM is already created"
+    a = c.put("vm.boot")
+    if vmm.version >= 53:
+        assert a.json()[-1] == "VM is already created"
+    else:
+        assert a.status == 204  # and runs nothing: never to be tried again
     c.put("vm.delete", status=204)
     assert c.get("vm.info").status == gone(vmm.version)
 
@@ -471,7 +475,7 @@ def test_27_removal_from_what_has_not_booted(vmm):
 
 def test_27_what_cannot_be_removed(vmm):
     a = vmm.booted().put("vm.remove-device", {"id": "__rng"})
-    assert a.status == 500 and a.json()[-1] == "Not allowed to remove this type of device from the VM: __rng"
+    assert a.status == 500 and a.json()[-1] == "Not allowed to remove this type of device from the VM: rng"
 
 
 def test_27_a_paused_guest_gives_nothing_back(double):
@@ -637,7 +641,8 @@ def test_35_a_disk_that_somebody_else_has(vmm):
     a = c.put("vm.boot")
     text = " ".join(a.json())
     assert a.status == 500 and "Error locking disk images: Another instance likely holds a lock" in text
-    assert c.put("vm.boot").json()[-1] == "VM is already created"
+    a = c.put("vm.boot", status=500)
+    assert (a.json()[-1] == "VM is already created") == (vmm.version >= 53)  # earlier ones try again
     c = vmm.created(disks=[{**disks[0], "readonly": True}])
     assert c.put("vm.boot").status == 500
 
@@ -808,9 +813,10 @@ def test_43_vsock(vmm):
             assert read_line(s) == b"OK 1073741824\n"
             s.sendall(b"hello")
             assert s.recv(5) == b"hello"
-    for words in (b"CONNECT 9\n", b"HELLO\n", b"CONNECT " + b"9" * 40 + b"\n"):
-        with vsock(path, words) as s:
-            assert is_closed(s)
+        for words in (b"CONNECT 9\n", b"HELLO\n", b"CONNECT " + b"9" * 40 + b"\n"):
+            with vsock(path, words) as s:
+                assert is_closed(s)
+    assert os.path.exists(path)  # a real one says nothing there until its guest has a driver: test_ch_devices.py
     c.put("vm.delete", status=204)
     assert not os.path.exists(path)
 

@@ -6,7 +6,8 @@
  *
  *   start   vmm.ping, vm.create, vm.boot
  *   adopt   vmm.ping, vm.info, then what it says:
- *           no VM      the former monitor died before vm.create: as start
+ *           no VM      drain the events: one of an end, and it is ending; else the former
+ *                      monitor died before vm.create: as start
  *           Created    it died before vm.boot: that. But where the events tell of a boot that was
  *                      begun, it has failed, and the configuration may have lost devices with it:
  *                      never boot again, end the process
@@ -53,8 +54,7 @@ static void begin_failed(struct ch_machine *m, const struct ch_answer *a, const 
     if (!a)
         m->phase = CH_GONE;
     begin_done(m, err);
-    if (!a)
-        ch_act_on_cause(m);
+    ch_act_on_cause(m);
 }
 
 /* ---- asking the VMM ---- */
@@ -152,6 +152,15 @@ static void settle(struct ch_machine *m)
     static const char lost[] = "its boot failed, and nobody was there to see why";
     viv_error why = VIV_ERROR_INIT;
 
+    if (m->told == VIV_ST_STOPPED && m->cause == CH_CAUSE_NONE) {
+        make_machine(m);
+        return;
+    }
+    if (m->told == VIV_ST_STOPPED) {
+        (void)vivi_fail(&why, VIV_E_WRONG_STATE, "cloud-hypervisor: it is ending");
+        begin_failed(m, NULL, &why);
+        return;
+    }
     if (m->told != VIV_ST_STARTING) {
         runs_now(m, m->told);
         return;
@@ -174,16 +183,13 @@ static void settle(struct ch_machine *m)
 static void have_info(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
 {
     viv_error why = VIV_ERROR_INIT;
+    bool none = err && a && ch_answer_blames(a, "VM is not created");
 
-    if (err && a && ch_answer_blames(a, "VM is not created")) {
-        make_machine(m);
-        return;
-    }
-    if (err) {
+    if (err && !none) {
         begin_failed(m, a, err);
         return;
     }
-    m->told = state_of(a);
+    m->told = none ? VIV_ST_STOPPED : state_of(a);
     if (m->told == VIV_ST_COUNT_) {
         (void)vivi_fail(&why, VIV_E_PROTOCOL, "cloud-hypervisor: vm.info: an answer without state");
         begin_done(m, &why);

@@ -287,6 +287,7 @@ static void an_empty_vmm_is_started_by_who_adopts_it(void **state)
         begin(t, true);
         (void)expect_request(t, "GET /api/v1/vm.info ");
         answer(t, codes[i], NOT_CREATED);
+        vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
         (void)expect_request(t, "PUT /api/v1/vm.create ");
         answer(t, 204, NULL);
         (void)expect_request(t, "PUT /api/v1/vm.boot ");
@@ -296,6 +297,21 @@ static void an_empty_vmm_is_started_by_who_adopts_it(void **state)
         vivi_close(&t->peer_fd);
         t->n_done = t->n_api = 0;
     }
+}
+
+/* Between its last events and its end it answers as if nothing had ever been made. */
+static void one_that_is_ending_is_not_started_anew(void **state)
+{
+    struct twin *t = *state;
+
+    begin(t, true);
+    (void)expect_request(t, "GET /api/v1/vm.info ");
+    answer(t, 404, NOT_CREATED);
+    (void)event(t, 9, "vm", "shutdown");
+    vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
+    assert_true(t->n_done == 1 && t->done_err.code == VIV_E_WRONG_STATE);
+    assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_GUEST_POWEROFF);
+    expect_no_request(t);
 }
 
 static void adopt_created(struct twin *t)
@@ -697,6 +713,7 @@ int main(void)
         T(a_failed_boot_is_told_in_the_vmms_words_and_never_tried_again),
         T(a_start_that_finds_a_vm_looks_at_it),
         T(an_empty_vmm_is_started_by_who_adopts_it),
+        T(one_that_is_ending_is_not_started_anew),
         T(one_that_was_not_booted_is_booted),
         T(one_whose_boot_failed_unseen_is_ended),
         T(nothing_is_consumed_before_it_runs_and_ends_are_kept),

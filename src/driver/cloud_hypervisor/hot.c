@@ -12,6 +12,8 @@
 
 #include "driver/cloud_hypervisor/machine.h"
 
+#define COUNT_MAX 9007199254740992.0 /* 2^53 */
+
 static const struct {
     const char *prefix, *add;
 } kinds[VIVI_DEV_COUNT_] = {
@@ -351,9 +353,10 @@ void ch_hot_rebooted(struct ch_machine *m)
 /* One number under another name; null where it is not counted. */
 static void count(json_t *to, const char *key, const json_t *from, const char *name)
 {
-    json_t *n = json_object_get(from, name);
+    double n = json_number_value(json_object_get(from, name));
+    bool counted = json_is_number(json_object_get(from, name)) && n >= 0 && n < COUNT_MAX;
 
-    (void)json_object_set(to, key, json_is_integer(n) ? n : json_null());
+    (void)json_object_set_new(to, key, counted ? json_integer((json_int_t)n) : json_null());
 }
 
 static json_t *count_disk(const json_t *from)
@@ -379,9 +382,11 @@ static json_t *count_net(const json_t *from)
     return to;
 }
 
+/* Numbers of 64 bits are among them (a latency of which nothing is known has all bits set), more
+ * than jansson takes for an integer; as a double each is exact up to 2^53. */
 static json_t *read_counters(const struct ch_answer *a)
 {
-    json_t *doc = json_loadb(a->body, a->body_len, 0, NULL), *one;
+    json_t *doc = json_loadb(a->body, a->body_len, JSON_DECODE_INT_AS_REAL, NULL), *one;
     json_t *disks = json_object(), *nets = json_object();
     const char *name, *id;
     enum vivi_device_kind kind;

@@ -75,7 +75,7 @@ struct ch_machine {
     enum ch_phase phase;
     bool adopting;       /* else starting */
     uint64_t begin_op;   /* start or adopt, until it is done */
-    enum viv_state told; /* adoption: what vm.info said */
+    enum viv_state told; /* adoption: what vm.info said; STOPPED: no VM */
     bool paused;
     bool ending, quitting;
     uint64_t token, drain_adopt, drain_reset; /* 0 = not under way */

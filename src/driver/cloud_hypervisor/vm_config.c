@@ -161,7 +161,7 @@ static json_t *zoned_memory(const struct vivi_config *c)
     return doc;
 }
 
-static json_t *memory(const struct vivi_config *c)
+static json_t *memory(const struct vivi_config *c, const struct ch_version *v)
 {
     json_t *doc;
 
@@ -179,6 +179,10 @@ static json_t *memory(const struct vivi_config *c)
     if (c->hugepage_bytes > 0) {
         put(&doc, "hugepages", json_true());
         put(&doc, "hugepage_size", json_integer((json_int_t)c->hugepage_bytes));
+        /* Else the pool may be used up by others later, and the guest's touch is the VMM's end.
+         * With room to grow it would be promised at once what may never be asked for. */
+        if (ch_version_since(v, 53, 0) && c->memory_max_bytes <= c->memory_bytes)
+            put(&doc, "reserve", json_true());
     }
     return doc;
 }
@@ -335,7 +339,7 @@ json_t *ch_vm_config(const struct vivi_plan_input *in)
     json_t *doc = json_object();
 
     put(&doc, "cpus", cpus(c, &v));
-    put(&doc, "memory", memory(c));
+    put(&doc, "memory", memory(c, &v));
     if (c->n_zones > 0)
         put(&doc, "numa", nodes(c));
     put(&doc, "payload", payload(in));

@@ -1,7 +1,10 @@
 """What the tests of a real Cloud Hypervisor share: a VM of the demo guest, and patience with emulated SVM."""
 
+import contextlib
 import os
 import shutil
+import subprocess
+import time
 
 import pytest
 import vivtest
@@ -29,13 +32,20 @@ def old_binary():
 
 
 def create(root, name, *cmdline, **fields):
-    """A VM of the demo guest under Cloud Hypervisor."""
+    """
+    A VM of the demo guest under Cloud Hypervisor. Without a channel to its agent unless asked for one, so that the
+    console proves readiness and the power button stops it. With a code it is not made: what was said.
+    """
+    fields.setdefault("agent", {"enabled": "off"})
     images = os.environ["VIV_IMAGES"] + "/demo"
     boot = {"kernel": f"{images}/vmlinuz", "initramfs": f"{images}/initramfs",
             "cmdline": " ".join(("console=ttyS0 cryptomgr.notests", *cmdline))}
     fields.setdefault("memory", "256MiB")
     fields.setdefault("nets", [])
-    root("create", "-f", root.config(name, driver="cloud-hypervisor", boot=boot, **fields))
+    code = fields.pop("code", 0)
+    r = root("create", "-f", root.config(name, driver="cloud-hypervisor", boot=boot, **fields), code=code)
+    if code:
+        return r
     return vivtest.VM(root, name)
 
 
@@ -58,6 +68,59 @@ def ready_again(vm, boot):
         pytest.skip("the nested guest stood still in its boot (emulated SVM)")
     assert r.code == 0, r
     vm.until(f"boot {boot} is ready", lambda: vm.info()["boot"] >= boot and vm.info()["ready"], deadline=READY)
+
+
+def run(vm, command, code=0):
+    """What a command says in the guest, through its agent."""
+    return vm("exec", "--", "sh", "-c", command, code=code, deadline=STEP).out.strip()
+
+
+def change(vm, *what, code=0):
+    return vm("set", *what, code=code, deadline=STEP)
+
+
+def image(root, name, size=8 << 20):
+    path = os.path.join(os.path.dirname(root.home), name)
+    with open(path, "wb") as f:
+        f.truncate(size)
+    return path
+
+
+def again(what, predicate):
+    """Until it is true of the guest, which wakes nobody here: by calls that each take their time."""
+    end = time.monotonic() + STEP
+    while not predicate():
+        assert time.monotonic() < end, f"not within {STEP} s: {what}"
+
+
+@contextlib.contextmanager
+def helper(socket, *argv):
+    """A process that serves a socket: virtiofsd, swtpm."""
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        vivtest.until(f"{argv[0]} listens", lambda: os.path.exists(socket), os.path.dirname(socket))
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def virtiofsd(socket, source):
+    exe = next((p for p in ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd") if os.access(p, os.X_OK)), None)
+    if not exe:
+        pytest.skip("needs virtiofsd: it is not installed")
+    return helper(socket, exe, f"--socket-path={socket}", "-o", f"source={source}", "-o", "sandbox=chroot")
+
+
+def threads(pid):
+    """{name: [status lines]} of a process's threads; those of one name together."""
+    found = {}
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as f:
+            name = f.read().strip()
+        with open(f"/proc/{pid}/task/{tid}/status", encoding="utf-8") as f:
+            found.setdefault(name, []).extend(f.read().splitlines())
+    return found
 
 
 def shell(vm):

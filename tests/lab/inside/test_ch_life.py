@@ -1,9 +1,10 @@
 """The life of a VM under a real Cloud Hypervisor. Tests follow one another on the same VM: a nested boot is dear."""
 
-import contextlib
 import os
 import random
+import re
 import signal
+import time
 
 import chlab
 import pytest
@@ -11,17 +12,8 @@ import vivtest
 
 SEED = int(os.environ.get("VIV_TEST_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
 CYCLES = 20
-COUNT = "i=0; while :; do i=$((i+1)); echo line $i; done"
-
-
-@contextlib.contextmanager
-def counting(console):
-    """The guest prints numbered lines meanwhile."""
-    console.line(COUNT)
-    console.expect("line 1\r?\n", chlab.STEP)
-    yield
-    console.send("\x03")
-    console.run("true", deadline=chlab.STEP)
+# In bursts, so that a guest that counts leaves some of the emulated host to those who look at it.
+COUNT = "i=0; while :; do i=$((i+1)); echo line $i; [ $((i%20)) = 0 ] && usleep 20000; done"
 
 
 @pytest.fixture(scope="module")
@@ -71,51 +63,68 @@ def test_serial_is_complete_from_the_first_byte(web):
     assert len(told) > 50 and [w for w in told if w not in log] == []
 
 
-def test_pause_and_resume(web):
-    """Nothing comes from a guest that prints all the time, and then it goes on."""
-    with chlab.shell(web) as c, counting(c):
-        assert web("pause", deadline=chlab.STEP).out == "web: paused\n"
-        assert web.info()["state"] == "paused"
-        with web.console("--read-only") as other:  # what was printed before has arrived
-            while other.read(1):
-                pass
-        size = web.serial_size()
-        for _ in range(5):
-            web.info()
-        assert web.serial_size() == size
-        assert web("resume", deadline=chlab.STEP).out == "web: running\n"
-        web.until("it prints again", lambda: web.serial_size() > size, deadline=chlab.STEP)
+def still(vm):
+    """
+    Nothing comes from a guest that counts while it is paused, and then it goes on with the next number. Whether its clock
+    shows the time that has passed meanwhile is the host's KVM's to say: both were seen here.
+    """
+    tick = r"tick-(\d+)\r?\n"
+    with chlab.shell(vm) as c:
+        c.line("n=0; while usleep 100000; do n=$((n+1)); echo tick-$n; done &")
+        c.expect(tick, chlab.STEP)
+        assert vm("pause", deadline=chlab.STEP).out == f"{vm.name}: paused\n"
+        assert vm.info()["state"] == "paused"
+        while c.read(1):  # what was printed before has arrived
+            pass
+        size, begin = vm.serial_size(), time.monotonic()
+        assert not c.read(3) and vm.serial_size() == size
+        n = re.findall(tick, c.text)[-1]
+        c.at = len(c.text)
+        assert vm("resume", deadline=chlab.STEP).out == f"{vm.name}: running\n"
+        m = c.expect(tick, chlab.STEP)
+        assert time.monotonic() - begin >= 3 and int(m.group(1)) == int(n) + 1
+        c.line("kill %1")
+        c.run("true", deadline=chlab.STEP)
 
 
-@pytest.mark.parametrize("victims", [("monitor",), ("keeper",), ("keeper", "monitor")], ids=["monitor", "keeper", "both"])
-def test_kill_9_storm(web, victims):
+def test_a_paused_guest_stands_still(web):
+    still(web)
+
+
+def storm(vm, victims, rounds):
     """Whoever dies, the guest's numbered lines are all there, once each, and nothing is told twice."""
     rng = random.Random(SEED)
     print(f"seed {SEED}")
-    before, start = web.info(), web.serial_size()
-    with chlab.shell(web) as c:
+    before, start = vm.info(), vm.serial_size()
+    with chlab.shell(vm) as c:
         c.line(COUNT)
         c.expect("line 1\r?\n", chlab.STEP)
-    for _ in range(4):
-        size = web.serial_size() + rng.randrange(1, 200)
-        web.until("the log grows", lambda size=size: web.serial_size() > size, deadline=chlab.STEP)
-        now = web.processes()
+    for _ in range(rounds):
+        size = vm.serial_size() + rng.randrange(1, 200)
+        vm.until("the log grows", lambda size=size: vm.serial_size() > size, deadline=chlab.STEP)
+        now = vm.processes()
         for who in victims:
             vivtest.kill(now[who])
         for who in victims:
             vivtest.wait_gone(now[who])
         if len(victims) == 2:
-            web("wait", "running", "-t", "60", deadline=chlab.STEP)
-        web.until("it is adopted", lambda now=now: all(web.processes().get(v, now[v]) != now[v] for v in victims),
-                  deadline=chlab.STEP)
-    info = web.info()
-    assert (info["vmm"], info["run"], info["boot"], info["ready"]) == (before["vmm"], 1, before["boot"], before["ready"])
+            vm("wait", "running", "-t", "60", deadline=chlab.STEP)
+        vm.until("it is adopted", lambda now=now: all(vm.processes().get(v, now[v]) != now[v] for v in victims),
+                 deadline=chlab.STEP)
+    info = vm.info()
+    assert (info["vmm"], info["run"], info["boot"], info["ready"]) == (before["vmm"], before["run"], before["boot"],
+                                                                        before["ready"])
     assert info["state"] == "running"
-    with chlab.shell(web) as c:
+    with chlab.shell(vm) as c:
         c.send("\x03")
         c.run("true", deadline=chlab.STEP)
-    numbers = vivtest.numbered(web.serial()[start:])[0]
+    numbers = vivtest.numbered(vm.serial()[start:])[0][:-1]  # the guest's terminal cuts the one that it was interrupted in
     assert len(numbers) > 100 and numbers == list(range(1, len(numbers) + 1)), "a gap or a duplicate in serial.log"
+
+
+@pytest.mark.parametrize("victims", [("monitor",), ("keeper",), ("keeper", "monitor")], ids=["monitor", "keeper", "both"])
+def test_kill_9_storm(web, victims):
+    storm(web, victims, 4)
 
 
 def test_adopted_paused(web):
@@ -135,7 +144,7 @@ def test_a_reboot_by_the_guest(web):
         c.line("reboot -f")
         web.until("the reboot is told", lambda: web.info()["boot"] > before["boot"], deadline=chlab.STEP)
     chlab.ready_again(web, before["boot"] + 1)
-    assert (web.info()["run"], web.info()["vmm"]) == (1, before["vmm"])
+    assert (web.info()["run"], web.info()["vmm"]) == (before["run"], before["vmm"])
     assert [e for e in web.root.events() if e["type"] == "reboot"]
 
 
@@ -143,14 +152,14 @@ def test_a_hard_reboot(web):
     before = web.info()
     web("reboot", "--hard", deadline=chlab.STEP)
     chlab.ready_again(web, before["boot"] + 1)
-    assert (web.info()["run"], web.info()["vmm"]) == (1, before["vmm"])
+    assert (web.info()["run"], web.info()["vmm"]) == (before["run"], before["vmm"])
 
 
 def test_a_graceful_reboot(web):
     before = web.info()
     assert web("reboot", deadline=2 * chlab.STEP).out == "web: rebooted\n"
     chlab.ready_again(web, before["boot"] + 1)
-    assert web.info()["run"] == 2 and not vivtest.alive(before["vmm"])
+    assert web.info()["run"] == before["run"] + 1 and not vivtest.alive(before["vmm"])
     assert b"vivarium-guest: power button, shutting down" in web.serial()
 
 
@@ -226,10 +235,22 @@ def test_an_older_release(root):
     vm = chlab.ready(chlab.create(root, "old"))
     info = vm.info()
     assert os.path.realpath(info["vmm"]["path"]) == os.path.realpath(old)
-    vm("pause", deadline=chlab.STEP)
-    vm("resume", deadline=chlab.STEP)
-    now = vm.processes()
-    vivtest.kill(now["monitor"])
-    vm.until("the next monitor", lambda: vm.processes().get("monitor", now["monitor"]) != now["monitor"], deadline=chlab.STEP)
+    still(vm)
+    storm(vm, ("keeper", "monitor"), 3)
+    vm("reboot", "--hard", deadline=chlab.STEP)
+    chlab.ready_again(vm, info["boot"] + 1)
     r = vm("stop", "-o", "json", deadline=2 * chlab.STEP).json()
     assert (r["state"], r["rung"]) == ("stopped", "acpi")
+
+
+def test_two_at_once(root):
+    """Each by its own processes, each ready."""
+    chlab.binary()
+    vms = [chlab.create(root, name) for name in ("one", "two")]
+    clients = [vm.root.popen("start", "--wait", "-t", f"{chlab.READY}s", vm.name) for vm in vms]
+    codes = [c.wait(chlab.READY + 20) for c in clients]
+    if 6 in codes:
+        pytest.skip("a nested guest stood still in its boot (emulated SVM)")
+    assert codes == [0, 0] and len({vm.info()["vmm"]["pid"] for vm in vms}) == 2
+    root("kill", "--all", deadline=chlab.STEP)
+    assert {vm.info()["state"] for vm in vms} == {"stopped"}

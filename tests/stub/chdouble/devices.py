@@ -268,7 +268,8 @@ class Manager:
             raise Refused("Error from device manager",
                           f"Failed to find device corresponding to the given identifier: {name}", kind="no-device")
         if d.key not in REMOVABLE:
-            raise Refused("Error from device manager", f"Not allowed to remove this type of device from the VM: {name}")
+            kind = name.removeprefix("__")  # the fixed ones are called by their type
+            raise Refused("Error from device manager", f"Not allowed to remove this type of device from the VM: {kind}")
         forget(self.vmm.config, name)
         d.close()
         if not d.leaving and self.conf["eject"] is not None:
@@ -318,7 +319,9 @@ class Manager:
             if d.key == "disks":
                 out[d.name] = {f"{way}_{what}": d.used * (4096 if what == "bytes" else 1)
                                for way in ("read", "write") for what in ("bytes", "ops")}
-                out[d.name].update({f"{way}_latency_{what}": 100 for way in ("read", "write") for what in ("min", "max", "avg")})
+                # of what was never written no latency is known: all bits are set
+                out[d.name].update({f"{way}_latency_{what}": number for way, number in (("read", 100), ("write", (1 << 64) - 1))
+                                    for what in ("min", "max", "avg")})
             elif d.key == "net":
                 out[d.name] = {f"{way}_{what}": d.used * (1500 if what == "bytes" else 1)
                                for way in ("rx", "tx") for what in ("bytes", "frames")}

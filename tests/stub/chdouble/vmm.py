@@ -182,9 +182,14 @@ class Vmm:
         self.console = None
 
     def vm_boot(self):
-        if self.vm:
+        if self.vm and (self.version >= 53 or self.vm.state != CREATED):
             raise Refused("VM is already created")
         self.process.event("vm", "booting")
+        if self.vm:  # a boot that failed goes on where it failed, and then runs without the kernel that was not loaded
+            self.vm.devices.lock_disks()
+            self.vm.state = RUNNING
+            self.process.event("vm", "booted")
+            return
         if self.config is None:
             raise Refused("VM config is missing", kind="missing")
         yield from self.start_vm()
