@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/foreground.h"
+#include "cli/guest.h"
 #include "cli/making.h"
 #include "cli/say.h"
 #include "cli/start.h"
@@ -75,7 +76,8 @@ static int refuse_without_agent(struct vivi_cli *c, const struct vivi_document *
     (void)vivi_fail_field(&err, VIV_E_UNSUPPORTED, "agent.enabled",
                           "off: a command needs the guest's agent");
     vivi_hint(&err, "agent.enabled: auto, or no command");
-    return vivi_cli_fail(c, NULL, &err);
+    (void)vivi_cli_fail(c, NULL, &err);
+    return VIVI_EXIT_OWN;
 }
 
 int vivi_cmd_run(struct vivi_cli *c)

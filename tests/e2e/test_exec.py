@@ -367,7 +367,7 @@ def test_a_port_cannot_be_looked_at_without_an_agent(root):
 
 
 def test_a_command_without_an_agent_is_refused_before_anything_is_made(root):
-    r = root("run", "--name", "web", "--driver", "fake", "--set", "agent.enabled=off", "--", "true", code=5)
+    r = root("run", "--name", "web", "--driver", "fake", "--set", "agent.enabled=off", "--", "true", code=125)
     assert r.err == ("viv: run: agent.enabled: off: a command needs the guest's agent\n"
                      "hint: agent.enabled: auto, or no command\n")
     assert root("ps", "-q").out == ""

@@ -248,10 +248,10 @@ def test_usage_errors(root, argv, text):
 
 
 def test_a_command_for_the_guest_needs_an_agent(root):
-    """Found when the VM is there: it is ended again."""
+    """Found before anything is made."""
     says(root("run", "--driver", "fake", "--name", "f", "--set", "agent.enabled=off", "--", "true", code=None), 125,
-         "f: created\nviv: run f: agent.enabled: this VM has no channel to an agent\n")
-    assert root.inspect("f")["state"] == "stopped"
+         "viv: run: agent.enabled: off: a command needs the guest's agent\nhint: agent.enabled: auto, or no command\n")
+    assert root("ps", "-q").out == ""
 
 
 def test_the_demo_guest_before_it_is_built(root, tmp_path):
