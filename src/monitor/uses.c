@@ -30,18 +30,18 @@ static const json_t *find_disk(const json_t *info, const char *id)
     return NULL;
 }
 
-static void refuse(const struct vivi_monitor *m, const char *id, const char *use, viv_error *err)
+static void refuse(const struct vivi_monitor *m, const char *use, viv_error *err)
 {
     if (strcmp(use, "/") == 0) {
-        (void)vivi_fail(err, VIV_E_BUSY, "the guest's root is on %s", id);
+        (void)vivi_fail(err, VIV_E_BUSY, "the guest's root is on it");
     } else if (use[0] == '/') {
-        (void)vivi_fail(err, VIV_E_BUSY, "the guest has mounted %s at %s", id, use);
+        (void)vivi_fail(err, VIV_E_BUSY, "the guest has mounted it at %s", use);
         vivi_hint(err, "viv exec %s -- umount %s", m->dir.name, use);
     } else if (strcmp(use, "swap") == 0) {
-        (void)vivi_fail(err, VIV_E_BUSY, "the guest swaps to %s", id);
+        (void)vivi_fail(err, VIV_E_BUSY, "the guest swaps to it");
         vivi_hint(err, "viv exec %s -- swapoff -a", m->dir.name);
     } else {
-        (void)vivi_fail(err, VIV_E_BUSY, "the guest has built %s upon %s", use, id);
+        (void)vivi_fail(err, VIV_E_BUSY, "the guest has built %s upon it", use);
     }
 }
 
@@ -56,7 +56,7 @@ static void answered(void *ctx, const struct vivi_agent_reply *reply)
 
     m->uses = (struct vivi_uses){.call = NULL};
     if (use)
-        refuse(m, u.id, use, &err);
+        refuse(m, use, &err);
     u.done(m, use ? &err : NULL);
 }
 

@@ -53,13 +53,13 @@ def test_a_disk_that_the_guest_uses_stays(vm, image):
     vm.until("the guest sees the disk", lambda: "vda" in run(vm, "cat /proc/partitions"), deadline=DEADLINE)
     run(vm, "mkdir /tmp/data && mount /dev/vda /tmp/data")
     r = change(vm, "--live", "disks.data-", code=9)
-    assert r.err == ("viv: set web: the guest has mounted data at /tmp/data\n"
+    assert r.err == ("viv: set web: disks.data: the guest has mounted it at /tmp/data\n"
                      "hint: viv exec web -- umount /tmp/data\n")
     assert [(d["name"], d["used"]) for d in vm.info()["guest"]["disks"]] == [("vda", ["/tmp/data"])]
     run(vm, "umount /tmp/data && mkswap /dev/vda && swapon /dev/vda")
     r = change(vm, "--live", "disks.data-", code=9)
-    assert r.err == "viv: set web: the guest swaps to data\nhint: viv exec web -- swapoff -a\n"
-    assert "(next start: the guest swaps to data)" in change(vm, "disks.data-").out
+    assert r.err == "viv: set web: disks.data: the guest swaps to it\nhint: viv exec web -- swapoff -a\n"
+    assert "(next start: the guest swaps to it)" in change(vm, "disks.data-").out
     assert "vda" in run(vm, "swapoff /dev/vda; cat /proc/partitions")
     change(vm, "--live", "disks.data-")
     assert "vda" not in run(vm, "cat /proc/partitions")
