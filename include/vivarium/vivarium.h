@@ -408,9 +408,14 @@ VIV_API int viv_vm_copy_from(viv_vm *m, const char *from, const char *to, const 
 VIV_API int viv_vm_console(viv_vm *m, uint64_t flags, int *ret_fd, int *ret_writer, viv_error *err);
 
 /*
- * Logs. which: "serial", "vmm", "monitor". A read-only descriptor of the log file (offsets are true
- * for ever; a bounded log has a hole at its head), and the offset where kept data starts (may be
- * NULL).
+ * Logs. which: "serial", "vmm", "monitor", "times". A read-only descriptor of the log file (offsets
+ * are true for ever; a bounded log has a hole at its head), and the offset where kept data starts
+ * (may be NULL).
+ *
+ * "times" tells when the serial log grew, in records of 16 bytes, little endian: u64 size, i64 ms
+ * since 1970 UTC. Sizes rise; the first record with a size above an offset tells when the byte
+ * there was seen (0: not known). While no monitor lives nobody looks: that part counts as seen by
+ * the next one. NOT_FOUND: nothing is known.
  */
 VIV_API int viv_vm_log_open(viv_vm *m, const char *which, int *ret_fd, uint64_t *ret_start,
                             viv_error *err);

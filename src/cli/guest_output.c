@@ -13,23 +13,29 @@ void vivi_guest_output_init(struct vivi_guest_output *o, struct vivi_cli *c, int
 {
     *o = (struct vivi_guest_output){.c = c,
                                     .fd = fd_consume,
+                                    .times_fd = -1,
                                     .offset = offset,
                                     .end = UINT64_MAX,
                                     .filter = c->out_tty && !c->raw,
                                     .at_line_start = true};
 }
 
-static void put_stamp(const struct vivi_guest_output *o, struct vivi_buf *out)
+/* Negative: about then. Offsets come in order, so the record found last serves until its end. */
+static int64_t time_of(struct vivi_guest_output *o, uint64_t offset)
 {
-    char time[VIVI_TIME_SIZE];
-    int64_t ms = o->stamp_ms < 0 ? -o->stamp_ms : o->stamp_ms;
+    if (offset >= o->time.size &&
+        (o->times_fd < 0 || vivi_log_times_find(o->times_fd, offset, &o->time, NULL) <= 0))
+        return o->times_fd < 0 ? -o->about_ms : o->newest_ms;
+    return o->time.wall_ms ? o->time.wall_ms : -o->about_ms;
+}
 
-    if (!ms) {
-        (void)vivi_buf_printf(out, "~%*s ", VIVI_TIME_SIZE - 8, "");
-        return;
-    }
-    vivi_time_format(ms, time);
-    (void)vivi_buf_printf(out, "%s%s ", o->stamp_ms < 0 ? "~" : " ", time);
+static void put_stamp(struct vivi_guest_output *o, uint64_t offset, struct vivi_buf *out)
+{
+    int64_t ms = time_of(o, offset);
+    char time[VIVI_TIME_SIZE];
+
+    vivi_time_format(ms < 0 ? -ms : ms, time);
+    (void)vivi_buf_printf(out, "%s%s ", ms < 0 ? "~" : "", time);
 }
 
 static void put_text(struct vivi_guest_output *o, const char *data, size_t len,
@@ -42,15 +48,18 @@ static void put_text(struct vivi_guest_output *o, const char *data, size_t len,
     o->at_line_start = data[len - 1] == '\n';
 }
 
+/* What was read at o->offset. */
 static void put_chunk(struct vivi_guest_output *o, const char *data, size_t len,
                       struct vivi_buf *out)
 {
+    const char *begin = data;
+
     while (len && o->stamps) {
         const char *nl = memchr(data, '\n', len);
         size_t n = nl ? (size_t)(nl - data) + 1 : len;
 
         if (o->at_line_start)
-            put_stamp(o, out);
+            put_stamp(o, o->offset + (uint64_t)(data - begin), out);
         put_text(o, data, n, out);
         data += n;
         len -= n;
@@ -104,4 +113,5 @@ void vivi_guest_output_break(struct vivi_guest_output *o)
 void vivi_guest_output_done(struct vivi_guest_output *o)
 {
     vivi_close(&o->fd);
+    vivi_close(&o->times_fd);
 }

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/log_times.h"
 #include "cli/cli.h"
 #include "cli/escape.h"
 
@@ -13,8 +14,11 @@ struct vivi_guest_output {
     uint64_t offset;
     uint64_t end; /* stop here; UINT64_MAX = none */
     bool filter;
-    bool stamps;      /* each line begins with a time */
-    int64_t stamp_ms; /* of what is read now; 0 = unknown; negative: about then */
+    bool stamps;       /* each line begins with the time when it was seen */
+    int times_fd;      /* the log's times (base/log_times.h); owned; −1 = none are known */
+    int64_t newest_ms; /* what is told of what is newer than all of them; negative: about then */
+    int64_t about_ms;  /* what is told of bytes whose time nobody knows */
+    struct vivi_log_time time; /* of the bytes up to time.size, as found last */
     struct vivi_escape escape;
     bool at_line_start; /* nothing but whole lines was printed */
 };

@@ -1,8 +1,8 @@
 /*
- * viv logs. The serial log is the guest's bytes and nothing else, so it holds no times: what is
- * known is when each boot began (from the record of the run) and when this command saw a line
- * arrive. --since therefore begins with the boot that was going on at that time, and -t marks times
- * of older lines with "~". The monitor's log has a time in each line.
+ * viv logs. The serial log is the guest's bytes and nothing else; when it grew stands beside it
+ * (base/log_times.h). What was written while no monitor looked, or by a version that kept no times,
+ * has none: -t marks what is told of it with "~", and --since takes it if it may be new enough. The
+ * monitor's log has a time in each line, the VMM's words have none.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #define INTERRUPTED 130
 
 struct want {
-    bool follow;
+    bool follow, stamps;
     int64_t lines;    /* −1 = all */
     int64_t since_ms; /* wall; 0 = from the start */
     int64_t boot;
@@ -46,15 +46,25 @@ static int parse_since(struct vivi_cli *c, int64_t *ret_ms, viv_error *err)
                      "--since: \"%s\" is not a time (examples: 10m, 2026-01-02T03:04:05Z)", text);
 }
 
+static int check_other_log(const struct want *w, bool vmm, viv_error *err)
+{
+    if (w->follow)
+        return vivi_fail(err, VIV_E_INVALID, "--follow is for the serial log");
+    if (w->has_boot)
+        return vivi_fail(err, VIV_E_INVALID, "--boot is for the serial log");
+    if (vmm && (w->since_ms || w->stamps))
+        return vivi_fail(err, VIV_E_INVALID, "%s: what the VMM writes has no times",
+                         w->since_ms ? "--since" : "--timestamps");
+    return 0;
+}
+
 /* What does not go together. */
 static int check_want(const struct want *w, bool monitor, bool vmm, viv_error *err)
 {
     if (monitor && vmm)
         return vivi_fail(err, VIV_E_INVALID, "--monitor and --vmm exclude each other");
-    if (w->follow && (monitor || vmm))
-        return vivi_fail(err, VIV_E_INVALID, "--follow is for the serial log");
-    if (w->has_boot && (monitor || vmm))
-        return vivi_fail(err, VIV_E_INVALID, "--boot is for the serial log");
+    if (monitor || vmm)
+        return check_other_log(w, vmm, err);
     if (w->has_boot && w->follow && w->boot != -1)
         return vivi_fail(err, VIV_E_INVALID, "--follow with --boot takes only the last boot (-1)");
     return 0;
@@ -67,6 +77,7 @@ static int parse_want(struct vivi_cli *c, struct want *w, viv_error *err)
 
     *w = (struct want){.lines = -1, .which = monitor ? "monitor" : vmm ? "vmm" : "serial"};
     w->follow = vivi_args_has(&c->args, "--follow");
+    w->stamps = vivi_args_has(&c->args, "--timestamps");
     r = vivi_args_number(&c->args, "--lines", &w->lines, err);
     if (r > 0 && w->lines < 0)
         return vivi_fail(err, VIV_E_INVALID, "--lines: must not be negative");
@@ -130,7 +141,17 @@ static uint64_t first_since(int fd, uint64_t from, uint64_t end, int64_t since_m
     return end;
 }
 
-/* The serial log: the boot that was going on then, or the end if the log is older than that. */
+/* The start of the line that the byte before at belongs to. */
+static uint64_t line_start(int fd, uint64_t from, uint64_t at)
+{
+    char last;
+
+    if (at <= from || pread(fd, &last, 1, (off_t)(at - 1)) != 1 || last == '\n')
+        return at;
+    return tail_offset(fd, from, at, 1);
+}
+
+/* Without a time: the boot that was going on then, or the end if the log is older than that. */
 static uint64_t boot_since(viv_vm *vm, uint64_t from, const struct stat *st, int64_t since_ms)
 {
     cleanup_rec viv_rec *info = NULL;
@@ -147,6 +168,21 @@ static uint64_t boot_since(viv_vm *vm, uint64_t from, const struct stat *st, int
         return from;
     /* This run was going on: earlier runs are out. */
     return viv_vm_log_boot(vm, 0, &begin, &end, NULL) < 0 || begin < from ? from : begin;
+}
+
+/* The serial log: behind all that was seen before; a line that was begun then is told whole. */
+static uint64_t serial_since(viv_vm *vm, const struct vivi_guest_output *o, uint64_t from,
+                             int64_t since_ms)
+{
+    struct vivi_log_time older = {0, 0};
+    struct stat st;
+    int r = o->times_fd < 0 ? 0 : vivi_log_times_before(o->times_fd, since_ms, &older, NULL);
+
+    if (r > 0 && older.wall_ms != 0)
+        return older.size > from ? line_start(o->fd, from, older.size) : from;
+    if ((o->times_fd >= 0 && r == 0) || fstat(o->fd, &st) < 0)
+        return from;
+    return boot_since(vm, from, &st, since_ms);
 }
 
 static int find_range(viv_vm *vm, const struct want *w, struct vivi_guest_output *o, uint64_t from,
@@ -171,24 +207,27 @@ static int find_range(viv_vm *vm, const struct want *w, struct vivi_guest_output
     }
     if (w->since_ms)
         from = strcmp(w->which, "serial") ? first_since(o->fd, from, end, w->since_ms)
-                                          : boot_since(vm, from, &st, w->since_ms);
+                                          : serial_since(vm, o, from, w->since_ms);
     if (w->lines >= 0)
         from = tail_offset(o->fd, from < end ? from : end, end, w->lines);
     o->offset = from;
     return 0;
 }
 
-/* The time of lines that were there before us: when this run began. */
-static int64_t older_stamp(viv_vm *vm)
+/* The log's times, and what is told of bytes that have none: when this run began. */
+static void know_times(viv_vm *vm, struct vivi_guest_output *o)
 {
     cleanup_rec viv_rec *info = NULL;
-    int64_t ms;
     const char *started;
+    struct stat st;
 
-    if (viv_vm_info(vm, &info, NULL) < 0)
-        return 0;
-    started = viv_rec_str(info, "started_at");
-    return started && vivi_time_parse(started, &ms) == 0 ? -ms : 0;
+    if (viv_vm_log_open(vm, "times", &o->times_fd, NULL, NULL) < 0)
+        o->times_fd = -1;
+    if (fstat(o->fd, &st) == 0)
+        o->about_ms = (int64_t)st.st_mtime * 1000;
+    o->newest_ms = -o->about_ms;
+    if (viv_vm_info(vm, &info, NULL) == 0 && (started = viv_rec_str(info, "started_at")) != NULL)
+        (void)vivi_time_parse(started, &o->about_ms);
 }
 
 /* Interrupts are caught before the first byte is printed: whoever saw one may interrupt. */
@@ -200,7 +239,7 @@ static int follow(struct vivi_cli *c, viv_vm *vm, struct vivi_guest_output *o)
     vivi_signals_wake(c->v);
     while (r > 0 && !vivi_signals_next()) {
         r = viv_vm_log_wait(vm, o->offset, -1, &err);
-        o->stamp_ms = vivi_wall_ms();
+        o->newest_ms = vivi_wall_ms();
         if (r >= 0 && vivi_guest_output_pump(o, &err) < 0)
             r = -err.code;
     }
@@ -230,8 +269,10 @@ static int print_log(struct vivi_cli *c, viv_vm *vm, const struct want *w)
     if (viv_vm_log_open(vm, w->which, &fd, &start, &err) < 0)
         return has_no_log(vm, &err) ? 0 : vivi_cli_fail(c, viv_vm_name(vm), &err);
     vivi_guest_output_init(&o, c, fd, start);
-    o.stamps = vivi_args_has(&c->args, "--timestamps") && strcmp(w->which, "monitor") != 0;
-    o.stamp_ms = o.stamps ? older_stamp(vm) : 0;
+    if (strcmp(w->which, "serial") == 0) { /* the monitor's lines begin with their time */
+        o.stamps = w->stamps;
+        know_times(vm, &o);
+    }
     if (find_range(vm, w, &o, start, &err) < 0 || vivi_guest_output_pump(&o, &err) < 0)
         return vivi_cli_fail(c, viv_vm_name(vm), &err);
     return w->follow ? follow(c, vm, &o) : 0;

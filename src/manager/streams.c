@@ -65,6 +65,7 @@ static const struct {
     {"serial", SERIAL_LOG, "it was never started"},
     {"vmm", "vmm.log", "it was never started"},
     {"monitor", "monitor.log", "it never had a monitor"},
+    {"times", "serial.times", "no monitor that keeps them has run it"},
 };
 
 static int open_log(const struct vivi_vmdir *d, size_t i, int *ret, viv_error *err)
@@ -93,7 +94,8 @@ int viv_vm_log_open(viv_vm *m, const char *which, int *ret_fd, uint64_t *ret_sta
     while (i < ARRAY_SIZE(logs) && strcmp(logs[i].which, which) != 0)
         i++;
     if (i == ARRAY_SIZE(logs))
-        return vivi_fail(err, VIV_E_INVALID, "\"%s\" is no log (serial, vmm, monitor)", which);
+        return vivi_fail(err, VIV_E_INVALID, "\"%s\" is no log (serial, vmm, monitor, times)",
+                         which);
     r = vivi_vm_dir(m, &d, err);
     if (r == 0)
         r = open_log(&d, i, &fd, err);

@@ -196,8 +196,10 @@ static void open_run(struct vivi_monitor *m)
         asprintf(&m->input_path, "%s/%s", m->dir.run_dir, input) < 0)
         m->input_path = NULL;
     serial = vivi_stream_serial(&m->streams);
-    if (serial)
+    if (serial) {
         vivi_consoles_begin(&m->consoles, serial->fd, serial->size, m->input_path);
+        vivi_streams_time(&m->streams, m->dir.fd, serial->size);
+    }
     vivi_terminal_recover(m);
     vivi_terminal_use(m);
 }

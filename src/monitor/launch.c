@@ -237,6 +237,15 @@ int vivi_launch_streams(struct vivi_monitor *m, viv_error *err)
     return 0;
 }
 
+/* Once the VMM is there: until then nothing has come, and nobody waits for this. */
+void vivi_launch_times(struct vivi_monitor *m)
+{
+    const struct vivi_stream *serial = vivi_stream_serial(&m->streams);
+
+    if (serial)
+        vivi_streams_time(&m->streams, m->dir.fd, serial->start);
+}
+
 /* ---- afterwards ---- */
 
 static void drop(struct vivi_monitor *m, const char *name, const char *suffix)

@@ -198,6 +198,7 @@ static void on_serial(struct vivi_monitor *m, bool all)
     look_for_marker(m, serial, all);
     vivi_consoles_grew(&m->consoles, serial->size);
     vivi_waits_log(m);
+    vivi_streams_note_time(&m->streams); /* after all that somebody waits for */
 }
 
 /* ---- the driver's stream ---- */
@@ -373,6 +374,7 @@ static void on_spawned(void *ctx, uint64_t req, const struct vivi_proc_id *proc)
         start_failed(m, &err);
     vivi_launch_spawned(m);
     vivi_record_state(m);
+    vivi_launch_times(m);
     pump_all(m);
 }
 

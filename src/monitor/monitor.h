@@ -290,6 +290,7 @@ int vivi_launch_apply(struct vivi_monitor *m, viv_error *err);
 int vivi_launch_streams(struct vivi_monitor *m, viv_error *err);
 /* Gives up the descriptors that only the child needed. */
 void vivi_launch_spawned(struct vivi_monitor *m);
+void vivi_launch_times(struct vivi_monitor *m);
 /* Removes what a run leaves in the run directory and in the keeper's table. */
 void vivi_launch_clean(struct vivi_monitor *m);
 

@@ -7,14 +7,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 
 #define FIRST_WINDOW 16384u
 #define TAIL_BYTES   4096
 
 void vivi_streams_init(struct vivi_streams *s)
 {
-    *s = (struct vivi_streams){.n = 0};
+    *s = (struct vivi_streams){.n = 0, .times = VIVI_LOG_TIMES_NONE};
     for (size_t i = 0; i < VIVI_STREAMS_MAX; i++)
         s->items[i].fd = -1;
 }
@@ -24,6 +26,7 @@ void vivi_streams_done(struct vivi_streams *s)
     for (size_t i = 0; i < s->n; i++)
         vivi_close(&s->items[i].fd);
     s->n = 0;
+    vivi_log_times_done(&s->times);
 }
 
 struct vivi_stream *vivi_stream_find(struct vivi_streams *s, const char *name)
@@ -110,6 +113,25 @@ void vivi_stream_refresh(struct vivi_stream *s)
 
     if (s->fd >= 0 && fstat(s->fd, &st) == 0 && st.st_size >= 0 && (uint64_t)st.st_size > s->size)
         s->size = (uint64_t)st.st_size;
+}
+
+void vivi_streams_time(struct vivi_streams *s, int vm_fd, uint64_t size)
+{
+    const struct vivi_log_time then = {size, vivi_wall_ms()};
+    viv_error err = VIV_ERROR_INIT;
+
+    vivi_log_times_done(&s->times);
+    if (vivi_log_times_open(&s->times, vm_fd, VIVI_SERIAL_TIMES, &then, &err) < 0)
+        vivi_log(VIVI_LOG_WARN, "the console's lines will have no times: %s", err.message);
+}
+
+void vivi_streams_note_time(struct vivi_streams *s)
+{
+    const struct vivi_stream *serial = vivi_stream_serial(s);
+
+    if (serial)
+        vivi_log_times_note(&s->times, &(struct vivi_log_time){serial->size, vivi_wall_ms()},
+                            serial->fd);
 }
 
 /* Up to want bytes at offset; short only at the end of the file. */

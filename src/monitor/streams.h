@@ -5,10 +5,12 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/log_times.h"
 #include "keeper/protocol.h"
 
 #define VIVI_STREAMS_MAX   6
 #define VIVI_SERIAL_LOG    "serial.log"
+#define VIVI_SERIAL_TIMES  "serial.times"
 #define VIVI_RESERVE_BYTES (64u << 10) /* as much as a FIFO holds */
 #define VIVI_INPUT_MAX     (1u << 20)  /* the longest message of a driver's event stream */
 
@@ -27,6 +29,7 @@ struct vivi_stream {
 struct vivi_streams {
     struct vivi_stream items[VIVI_STREAMS_MAX];
     size_t n;
+    struct vivi_log_times times; /* of the serial log */
 };
 
 void vivi_streams_init(struct vivi_streams *s);
@@ -46,6 +49,12 @@ int vivi_stream_open(struct vivi_stream *s, int vm_fd, viv_error *err);
  * that cannot reserve is success.
  */
 int vivi_stream_reserve(struct vivi_stream *s, viv_error *err);
+/*
+ * From here on it is noted when the serial log grows; it was size bytes long when nobody did.
+ * Without the file the log has no times, and that is all: it is told in monitor.log.
+ */
+void vivi_streams_time(struct vivi_streams *s, int vm_fd, uint64_t size);
+void vivi_streams_note_time(struct vivi_streams *s);
 /* Takes the size from the file itself. */
 void vivi_stream_refresh(struct vivi_stream *s);
 

@@ -1,5 +1,6 @@
 """The verbs that read: tables, JSON, YAML, templates, logs, console, events, completion of output."""
 
+import datetime
 import errno
 import json
 import os
@@ -117,12 +118,70 @@ def test_logs_from_both_ends(root):
     assert vm("logs", "--since", "1h").out == vm("logs").out
     assert vm("logs", "--since", "2199-01-01").out == ""
     assert vm("logs", "--boot", "-1").out == vm("logs").out
-    stamped = vm("logs", "-t").out.splitlines()
-    assert [line.split(" ", 1)[1] for line in stamped] == vm("logs").out.splitlines()
-    assert all(re.fullmatch(r"~\d{4}-\d\d-\d\dT[\d:.]+Z .*", line) for line in stamped)
     assert "state running" in vm("logs", "--monitor").out
+    assert vm("logs", "--monitor", "-t").out == vm("logs", "--monitor").out  # they have theirs
     assert vm("logs", "--vmm").code == 0
     assert vm("logs", "--vmm", "--boot", "1", code=2).out == ""
+    assert vm("logs", "--vmm", "-t", code=2).err == "viv: logs: --timestamps: what the VMM writes has no times\n"
+    assert vm("logs", "--vmm", "--since", "1h", code=2).err == "viv: logs: --since: what the VMM writes has no times\n"
+
+
+def stamped(vm, *argv):
+    """What logs -t prints: times and lines. A time that is not known begins with ~."""
+    lines = [line.split(" ", 1) for line in vm("logs", "-t", *argv).out.splitlines()]
+    assert all(re.fullmatch(r"~?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time) for time, _ in lines), lines
+    return [time for time, _ in lines], [line for _, line in lines]
+
+
+def test_logs_say_when_a_line_was_seen(root):
+    vm = root.fake("web", 'no-banner; ready after=1ms nonce=none; print text="early\\n" after=100ms; print text="late\\n" after=500ms')
+    vm("start", "--wait")
+    with root.popen("logs", "-f", "-t", "web") as p:
+        followed = vivtest.read_until(p.stdout, "late\n").splitlines()
+        p.terminate()
+    times, lines = stamped(vm)
+    assert lines[1:] == ["early", "late"] and times == sorted(times) and "~" not in "".join(times)
+    seen = [datetime.datetime.fromisoformat(t.replace("Z", "+00:00")) for t in times]
+    assert (seen[2] - seen[1]).total_seconds() >= 0.3
+    assert [line.split(" ", 1)[1] for line in followed] == lines
+    assert vm("logs", "--since", times[2]).out == "late\n"
+    assert vm("logs", "--since", times[1]).out == "early\nlate\n"
+    assert vm("logs", "--since", times[1], "-n", "1").out == "late\n"
+    assert stamped(vm, "--since", times[2], "--boot", "-1") == ([times[2]], ["late"])
+
+
+def test_the_times_of_a_log_go_on_when_the_monitor_is_killed(root):
+    vm = root.fake("web", "no-banner; ready after=1ms nonce=none; line every=2ms n=300")
+    vm("start", "--wait")
+    for n in (50, 120, 200):
+        vm.until(f"line {n}", lambda n=n: b"line %d\n" % n in vm.serial().replace(b"\r", b""))
+        assert vivtest.kill(vm.info()["monitor"])
+    vm.until("the last line", lambda: b"line 300" in vm.serial())
+    vm("kill")
+    times, lines = stamped(vm)
+    assert lines == vm("logs").out.splitlines()
+    assert times == sorted(times) and "~" not in "".join(times)
+
+
+def test_a_log_without_times_is_told_by_its_run(root):
+    """As a version left it that kept none."""
+    vm = root.fake("web", LINES)
+    vm("start", "--wait")
+    vm.until("it printed all", lambda: b"three" in vm.serial())
+    started = vm.info()["started_at"]
+    vm("kill")
+    os.unlink(os.path.join(vm.dir, "serial.times"))
+    times, lines = stamped(vm)
+    assert lines == vm("logs").out.splitlines()
+    assert set(times) == {"~" + started}
+    assert vm("logs", "--since", "1h").out == vm("logs").out
+    assert vm("logs", "--since", "2199-01-01").out == ""
+    before = vm.serial_size()
+    vm("start", "--wait")
+    vm.until("it printed all again", lambda: vm.serial_size() == 2 * before)
+    times, lines = stamped(vm)
+    assert [t[0] == "~" for t in times] == [True] * 4 + [False] * 4
+    assert vm("logs", "--since", times[4]).out.splitlines() == lines[4:]
 
 
 def test_logs_follow_across_reboots_until_the_end(root):
