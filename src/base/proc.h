@@ -41,6 +41,12 @@ int vivi_proc_take_fd(int pidfd, int number, int *ret_fd, viv_error *err);
  */
 int vivi_proc_exit_status(int pidfd, int *ret_wstatus);
 
+/*
+ * When the host is out of memory, pid goes before this process does. A privilege is not needed;
+ * what cannot be set stays as it is.
+ */
+void vivi_proc_goes_first(pid_t pid);
+
 /* Absolute path of this process's executable; after an upgrade that of the new one. */
 int vivi_proc_exe(char *ret, size_t cap, viv_error *err);
 

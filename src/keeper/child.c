@@ -82,6 +82,8 @@ static int record_and_open(struct vivi_keeper *k, struct vivi_child *c, int gate
 {
     int r = vivi_proc_identify(c->id.pid, &c->id, err);
 
+    if (!vivi_child_is_monitor(c))
+        vivi_proc_goes_first(c->id.pid); /* a guest's memory, rather than who could tell of it */
     if (r == 0)
         r = vivi_exits_add_spawn(k, c, err);
     if (r == 0)

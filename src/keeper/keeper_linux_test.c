@@ -133,7 +133,9 @@ static void a_child_has_exactly_its_map_and_a_session_of_its_own(void **state)
     rig_send(r, VIVI_KO_HOLD, p[1], "out|");
     vivi_close(&p[1]);
     id = rig_spawn(r, "1",
-                   "cd /proc/$$/fd; echo * >&7; cd /; cat /proc/$$/stat >&7; echo _$VIV_FDS >&7",
+                   "cd /proc/$$/fd; echo * >&7; cd /; cat /proc/$$/stat >&7; echo _$VIV_FDS >&7; "
+                   "mine=$(cat /proc/$$/oom_score_adj); keepers=$(cat /proc/$PPID/oom_score_adj); "
+                   "echo first $((mine == keepers + 100 ? 1 : mine == 1000)) >&7",
                    "7=out|0=null|");
     rig_send(r, VIVI_KO_DROP, -1, "out|");
     rig_expect_exit(r, &id, "0");
@@ -147,6 +149,7 @@ static void a_child_has_exactly_its_map_and_a_session_of_its_own(void **state)
     vivi_close(&p[0]);
     assert_memory_equal(text, "0 1 2 3 7\n", 10); /* 3 is the listing's own */
     assert_non_null(strstr(text, "\n_\n"));       /* the table is the monitor's business */
+    assert_non_null(strstr(text, "\nfirst 1\n")); /* short of memory, the host ends it before us */
     {
         char session[64];
 

@@ -236,6 +236,7 @@ int main(int argc, char **argv)
         return 2;
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is an error like a full disk */
     open_log(&p);
     r = run(&p, &err);
     if (r == -VIV_E_NOT_FOUND) {
