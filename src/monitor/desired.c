@@ -6,7 +6,7 @@
  * the host's own shutdown. So after the host's next boot autostart knows what to start. It is the
  * one part of the record of a running VM that must survive a power loss, and is therefore synced,
  * but only when it changes, and before the one who asked has an answer: a start's is synced while
- * the VMM sets itself up (record.c).
+ * the VMM sets itself up (start.c).
  *
  * When the host goes down, the service manager tells the processes of the VM's scope by a signal
  * that means nothing to VMMs (VIVI_HOST_STOPS_SIGNAL): the guest is then shut down in order, as by

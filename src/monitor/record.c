@@ -84,9 +84,6 @@ void vivi_record_state(struct vivi_monitor *m)
 {
     viv_error err = VIV_ERROR_INIT;
     struct vivi_stream *serial = vivi_stream_serial(&m->streams);
-    /* A disk's sync takes milliseconds: no VMM waits for it. It is made while the VMM sets itself
-     * up, before whoever asked for the start has an answer. */
-    bool durable = m->state_durable && m->stage != VIVI_STAGE_SPAWNING;
 
     vivi_disarm(m, &m->record_soon);
     if (m->removed || m->readonly)
@@ -95,12 +92,12 @@ void vivi_record_state(struct vivi_monitor *m)
     /* A marker that was found and not told yet must be found again by who comes after us. */
     if (serial && m->stage != VIVI_STAGE_NONE && (m->st.ready || !m->ready.found))
         m->st.scan_offset = vivi_ready_offset(&m->ready);
-    if (vivi_state_write(m->dir.fd, &m->st, durable ? VIVI_DURABLE : VIVI_FAST, &err) < 0) {
+    if (vivi_state_write(m->dir.fd, &m->st, m->state_durable ? VIVI_DURABLE : VIVI_FAST, &err) <
+        0) {
         write_failed(m, &err);
         return;
     }
-    if (durable)
-        m->state_durable = false;
+    m->state_durable = false;
     if (m->state_dirty)
         vivi_log(VIVI_LOG_INFO, "state.json can be written again");
     m->state_dirty = false;

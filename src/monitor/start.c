@@ -223,6 +223,18 @@ static int make_room_for_later(struct vivi_monitor *m, viv_error *err)
     return vivi_snapshots_open(&m->dir, &fd, err);
 }
 
+/* The state that the run begins with. A disk's sync takes milliseconds: no VMM waits for it. What
+ * is to be synced is when the VMM sets itself up, before whoever asked for the start has an answer.
+ */
+static void record_begin(struct vivi_monitor *m, enum viv_state state)
+{
+    bool durable = m->state_durable;
+
+    m->state_durable = false;
+    vivi_life_set_state(m, state, NULL);
+    m->state_durable = durable;
+}
+
 void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
 {
     viv_error err = VIV_ERROR_INIT;
@@ -238,7 +250,7 @@ void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
     if (r >= 0 && vivi_caps_has(&m->machine.driver->caps, VIVI_CAP_SNAPSHOT))
         r = make_room_for_later(m, &err);
     m->st.boot_offset = vivi_log_size(m->dir.fd, VIVI_SERIAL_LOG);
-    vivi_life_set_state(m, how->restore ? VIV_ST_RESTORING : VIV_ST_STARTING, NULL);
+    record_begin(m, how->restore ? VIV_ST_RESTORING : VIV_ST_STARTING);
     if (r >= 0 && !m->probe)
         r = vivi_fail_oom(&err);
     if (r >= 0)
