@@ -183,15 +183,16 @@ void vivi_frame_announce(struct vivi_buf *out, size_t at, uint8_t n_fds)
     out->data[at + 6] = (char)n_fds;
 }
 
-/* The first byte, with the descriptors; the rest is an ordinary write. */
-static int send_first(int fd, const char *data, const struct vivi_frame *f, int timeout_ms,
-                      viv_error *err)
+/* As much as the socket takes at once, with the descriptors: the reader is mostly woken once. The
+ * rest is an ordinary write. How many bytes went, −code. */
+static ssize_t send_first(int fd, const struct vivi_buf *whole, const struct vivi_frame *f,
+                          int timeout_ms, viv_error *err)
 {
     uint64_t start_us = vivi_mono_us();
     int left = timeout_ms, r;
     ssize_t n;
 
-    while ((n = vivi_send_fds(fd, data, 1, f->fds, f->n_fds, err)) == -VIV_E_BUSY) {
+    while ((n = vivi_send_fds(fd, whole->data, whole->len, f->fds, f->n_fds, err)) == -VIV_E_BUSY) {
         if (timeout_ms >= 0) {
             uint64_t spent_ms = (vivi_mono_us() - start_us) / 1000;
 
@@ -203,7 +204,7 @@ static int send_first(int fd, const char *data, const struct vivi_frame *f, int 
         if (r == 0)
             return vivi_fail(err, VIV_E_TIMEOUT, "timed out after %d ms", timeout_ms);
     }
-    return n < 0 ? (int)n : 0;
+    return n;
 }
 
 int vivi_frame_send(int fd, const struct vivi_frame *f, int timeout_ms, viv_error *err)
@@ -212,6 +213,7 @@ int vivi_frame_send(int fd, const struct vivi_frame *f, int timeout_ms, viv_erro
         .len = f->len, .version = f->version, .op = f->op, .n_fds = (uint8_t)f->n_fds};
     cleanup_buf struct vivi_buf whole = VIVI_BUF(BUFFER_BYTES);
     unsigned char bytes[HEAD_BYTES];
+    ssize_t n;
     int r;
 
     if (f->len > VIVI_FRAME_MAX || f->n_fds > VIVI_MAX_FDS)
@@ -221,9 +223,12 @@ int vivi_frame_send(int fd, const struct vivi_frame *f, int timeout_ms, viv_erro
     (void)vivi_buf_add(&whole, bytes, sizeof(bytes));
     (void)vivi_buf_add(&whole, f->payload, f->len);
     r = vivi_buf_check(&whole, err);
-    if (r == 0)
-        r = send_first(fd, whole.data, f, timeout_ms, err);
-    return r < 0 ? r : vivi_write_full(fd, whole.data + 1, whole.len - 1, timeout_ms, err);
+    if (r < 0)
+        return r;
+    n = send_first(fd, &whole, f, timeout_ms, err);
+    if (n < 0)
+        return (int)n;
+    return vivi_write_full(fd, whole.data + n, whole.len - (size_t)n, timeout_ms, err);
 }
 
 int vivi_fields_split(const char *payload, size_t len, const char **ret, size_t cap, viv_error *err)
