@@ -259,6 +259,40 @@ VIV_API int viv_vm_restore(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_re
 VIV_API int viv_vm_snapshots(viv_vm *m, viv_list **ret, viv_error *err);
 /* Errors: NOT_FOUND no such snapshot. */
 VIV_API int viv_vm_snapshot_remove(viv_vm *m, const char *name, viv_error *err);
+/*
+ * A non-maskable interrupt for the guest: what it makes of it stands in its own log. Option
+ * timeout_ms (10000). Errors: UNSUPPORTED, WRONG_STATE, VMM.
+ */
+VIV_API int viv_vm_nmi(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                       viv_error *err);
+/*
+ * The guest's memory and registers as an ELF core, written to fd: an empty regular file, open for
+ * writing, duplicated; not whole after a failure. The guest stands still while the VMM writes it,
+ * and the state root's file system holds a second copy for as long unless the two can share data.
+ * Option timeout_ms (−1: none). Result as of every verb, and "size_bytes". Errors: UNSUPPORTED,
+ * WRONG_STATE, BUSY one is being written, INVALID the file, VMM, IO.
+ */
+VIV_API int viv_vm_coredump(viv_vm *m, int fd, const viv_opts *o, viv_op **ret_op,
+                            viv_rec **ret_result, viv_error *err);
+/*
+ * One call of the VMM's own API, passed on as it is: method "GET" or "PUT"; endpoint as the VMM
+ * names it, without a path ("vm.info"; QEMU: a QMP command, GET and PUT are the same); body is
+ * JSON, or NULL for none. Several may wait at a time, beside any verb. Nothing is recorded: what
+ * the call changes in the machine is seen where the VMM tells it, and is not part of the
+ * configuration. It is never asked twice: when the VM's monitor goes away before the answer, what
+ * became of it is not known (IO).
+ *
+ * Result: {"status": the VMM's number or null, "body": its answer as it came, or null for none}.
+ * Option: timeout_ms (−1 default: as long as that endpoint should take; none for those that move
+ * the guest's memory).
+ *
+ * Errors: the VMM's own, with its words: INVALID, WRONG_STATE, NOT_FOUND, EXISTS, BUSY, else VMM;
+ * UNSUPPORTED no such endpoint, or a driver without an API; INVALID also a body that is no JSON.
+ * Thread: that of the viv.
+ */
+VIV_API int viv_vm_api(viv_vm *m, const char *method, const char *endpoint,
+                       const char *body_or_null, const viv_opts *o, viv_op **ret_op,
+                       viv_rec **ret_result, viv_error *err);
 VIV_API int viv_vm_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                           viv_error *err);
 VIV_API int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,

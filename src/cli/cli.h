@@ -14,14 +14,16 @@ enum vivi_format { VIVI_FORMAT_TABLE, VIVI_FORMAT_JSON, VIVI_FORMAT_YAML };
 
 /* Which words a command takes, and what completion offers for them. */
 enum vivi_targets {
-    VIVI_TARGETS_NONE,  /* the handler reads its own words */
-    VIVI_TARGETS_ONE,   /* one VM */
-    VIVI_TARGETS_MANY,  /* VMs, or --all, or --filter */
-    VIVI_TARGETS_IMAGE, /* a configuration file or an image */
-    VIVI_TARGETS_WAIT,  /* VMs, then what to wait for */
-    VIVI_TARGETS_SUB,   /* a subcommand, then VMs, or --all, or --filter */
-    VIVI_TARGETS_SET,   /* a VM, then settings */
-    VIVI_TARGETS_DEVICE /* add|rm|ls, a VM, a kind of device, its fields or its id */
+    VIVI_TARGETS_NONE,   /* the handler reads its own words */
+    VIVI_TARGETS_ONE,    /* one VM */
+    VIVI_TARGETS_MANY,   /* VMs, or --all, or --filter */
+    VIVI_TARGETS_IMAGE,  /* a configuration file or an image */
+    VIVI_TARGETS_WAIT,   /* VMs, then what to wait for */
+    VIVI_TARGETS_SUB,    /* a subcommand, then VMs, or --all, or --filter */
+    VIVI_TARGETS_SET,    /* a VM, then settings */
+    VIVI_TARGETS_DEVICE, /* add|rm|ls, a VM, a kind of device, its fields or its id */
+    VIVI_TARGETS_FILE,   /* a VM, then a file */
+    VIVI_TARGETS_API,    /* a VM, then GET or PUT, an endpoint, a body */
 };
 
 struct vivi_cli;
@@ -125,6 +127,9 @@ int vivi_cmd_resume(struct vivi_cli *c);
 int vivi_cmd_device(struct vivi_cli *c);
 int vivi_cmd_resize(struct vivi_cli *c);
 int vivi_cmd_rm(struct vivi_cli *c);
+int vivi_cmd_api(struct vivi_cli *c);
+int vivi_cmd_nmi(struct vivi_cli *c);
+int vivi_cmd_coredump(struct vivi_cli *c);
 int vivi_cmd_agent(struct vivi_cli *c);
 int vivi_cmd_autostart(struct vivi_cli *c);
 int vivi_cmd_snapshot(struct vivi_cli *c);

@@ -158,6 +158,22 @@ static const struct vivi_flag flags_pause[] = {
     END,
 };
 
+static const struct vivi_flag flags_nmi[] = {
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "10s", "how long the VMM may take"},
+    END,
+};
+
+static const struct vivi_flag flags_coredump[] = {
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "none", "give up after this time (exit 6)"},
+    END,
+};
+
+static const struct vivi_flag flags_api[] = {
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "as long as the endpoint should take",
+     "give up after this time (exit 6); the VMM goes on"},
+    END,
+};
+
 static const struct vivi_flag flags_rm[] = {
     {"--force", 'f', VIVI_V_NONE, NULL, NULL, NULL, "kill a running VM first"},
     {"--ignore-missing", 0, VIVI_V_NONE, NULL, NULL, NULL, "a VM that is not there is no error"},
@@ -358,6 +374,12 @@ const struct vivi_command vivi_commands[] = {
      "create|ls|rm", AND_ASYNC(flags_snapshot), vivi_cmd_snapshot, false},
     {"restore", NULL, "Life", "go on from a snapshot", "[FLAGS] VM NAME", "viv-snapshot",
      VIVI_TARGETS_ONE, NULL, ONLY(flags_async), vivi_cmd_restore, false},
+    {"nmi", NULL, "Life", "inject a non-maskable interrupt", "[FLAGS] VM…", "viv-debug",
+     VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_nmi), vivi_cmd_nmi, false},
+    {"coredump", NULL, "Life", "write the guest's memory as an ELF core", "[FLAGS] VM FILE",
+     "viv-debug", VIVI_TARGETS_FILE, NULL, ONLY(flags_coredump), vivi_cmd_coredump, false},
+    {"api", NULL, "Life", "call the VMM's own API", "[FLAGS] VM GET|PUT ENDPOINT [BODY]",
+     "viv-debug", VIVI_TARGETS_API, NULL, ONLY(flags_api), vivi_cmd_api, false},
     {"ps", "ls", "Looking", "list VMs", "[FLAGS]", "viv-ps", VIVI_TARGETS_NONE, NULL,
      ONLY(flags_ps), vivi_cmd_ps, false},
     {"inspect", NULL, "Looking", "all that is known about VMs", "[FLAGS] VM…", "viv-ps",

@@ -57,8 +57,13 @@ static const char *states_for(const struct vivi_command *cmd)
         return "paused";
     if (!strcmp(cmd->name, "pause"))
         return "running";
-    if (!strcmp(cmd->name, "stop") || !strcmp(cmd->name, "kill") || !strcmp(cmd->name, "reboot") ||
-        !strcmp(cmd->name, "console") || !strcmp(cmd->name, "stats"))
+    if (!strcmp(cmd->name, "nmi"))
+        return "running";
+    if (!strcmp(cmd->name, "coredump"))
+        return "running|paused";
+    if (!strcmp(cmd->name, "api") || !strcmp(cmd->name, "stop") || !strcmp(cmd->name, "kill") ||
+        !strcmp(cmd->name, "reboot") || !strcmp(cmd->name, "console") ||
+        !strcmp(cmd->name, "stats"))
         return VIVI_STATES_ALIVE;
     return NULL;
 }
@@ -396,6 +401,30 @@ static void offer_device_words(struct completion *k)
     }
 }
 
+/* Of Cloud Hypervisor: QEMU knows some two hundred commands, and names them itself. */
+static void offer_endpoints(const struct completion *k)
+{
+    if (strcmp(k->before, "GET") == 0)
+        offer_choices(k, "vmm.ping|vm.info|vm.counters");
+    else
+        offer_choices(k, "vmm.shutdown|vm.create|vm.boot|vm.shutdown|vm.reboot|vm.delete|vm.pause|"
+                         "vm.resume|vm.resize|vm.resize-disk|vm.resize-zone|vm.add-disk|vm.add-net|"
+                         "vm.add-fs|vm.add-device|vm.add-vsock|vm.add-pmem|vm.add-vdpa|"
+                         "vm.add-user-device|vm.add-generic-vhost-user|vm.remove-device|"
+                         "vm.snapshot|vm.restore|vm.send-migration|vm.receive-migration|"
+                         "vm.power-button|vm.nmi|vm.coredump");
+}
+
+static void offer_api_words(const struct completion *k)
+{
+    if (k->n_before == 0)
+        offer_vms(k);
+    else if (k->n_before == 1)
+        offer_choices(k, "GET|PUT");
+    else if (k->n_before == 2)
+        offer_endpoints(k);
+}
+
 static void offer_words(struct completion *k)
 {
     switch (k->cmd->targets) {
@@ -427,6 +456,13 @@ static void offer_words(struct completion *k)
         else
             offer_settings(k);
         break;
+    case VIVI_TARGETS_FILE:
+        if (k->n_before == 0)
+            offer_vms(k);
+        else
+            (void)puts(":files");
+        break;
+    case VIVI_TARGETS_API: offer_api_words(k); break;
     }
 }
 

@@ -142,7 +142,7 @@ static void tell(struct flight *f, struct vivi_job *job)
         return;
     if (c->quiet) {
         (void)printf("%s\n", vivi_job_name(job));
-    } else if (vivi_cli_structured(c)) {
+    } else if (vivi_cli_structured(c) && !f->verb->own_form) {
         (void)vivi_cli_record(c, result_record(f->verb, job));
     } else if (accepted(job)) {
         (void)printf("%s: %s (op %s)\n", vivi_job_name(job), f->verb->doing, accepted(job));

@@ -41,6 +41,7 @@ struct vivi_verb {
     int (*extend)(const struct vivi_job *job, json_t *record, const void *ctx);
     /* What an interrupted wait leaves: "%s goes on; stop it: viv stop %s" has the name twice. */
     bool starts;         /* it is a start or a wait: name the way to stop it */
+    bool own_form;       /* say knows what -o and --format mean here */
     bool ignore_missing; /* a VM that is not there is a success that changed nothing */
     const void *ctx;
 };

@@ -164,6 +164,14 @@ struct vivi_resize {
 #define VIVI_DEVICE_BIT(k) (1u << (k))
 #define VIVI_RESIZE_BIT(k) (1u << (k))
 
+/* One call of the VMM's own API, as somebody else says it. All is borrowed for the call. */
+struct vivi_raw {
+    bool get;             /* it reads; else PUT */
+    const char *endpoint; /* "vm.info", "query-status" */
+    const json_t *body;   /* NULL = none */
+};
+#define VIVI_RAW_NO_LIMIT (-1) /* what takes as long as it takes */
+
 /* ---- the effects table ---- */
 
 enum vivi_event_kind {
@@ -366,6 +374,37 @@ struct vivi_driver_effects {
      * time limit here: it takes as long as writing the memory.
      */
     int (*snapshot)(void *m, const char *dir, uint64_t op, viv_error *err);
+
+    /*
+     * optional: a non-maskable interrupt for the guest. DONE when the VMM has injected it; what the
+     * guest makes of it stands in its own log.
+     */
+    int (*nmi)(void *m, uint64_t op, viv_error *err);
+
+    /*
+     * optional: writes the guest's memory and registers as an ELF core to path, an absolute path
+     * below snapshots/ of the VM where nothing is. DONE when the file is whole. The machine stands
+     * still meanwhile and goes on as it was; a VMM may tell that by STATE. On failure what is there
+     * is of no use, and the caller removes it. No time limit here. Errors: BUSY one is being
+     * written; VMM.
+     */
+    int (*coredump)(void *m, const char *path, uint64_t op, viv_error *err);
+
+    /*
+     * optional, all three together: passes one call on to the VMM's own API. Whatever it does there
+     * is between the caller and the VMM: this side learns of it as of anything else that the VMM
+     * tells. It must not keep other slots waiting longer than the VMM itself does.
+     *
+     * raw: DONE with value {"status": the VMM's number or null, "body": its words as they came or
+     * null}. Errors: those of the VMM with its words: INVALID, WRONG_STATE, UNSUPPORTED (no such
+     * endpoint), NOT_FOUND, EXISTS, BUSY (also: too many at once), else VMM; IO, PROTOCOL.
+     * raw_ms: how long an answer of that endpoint may take at most, or VIVI_RAW_NO_LIMIT. Pure.
+     * raw_drop: nobody waits for op any more: no DONE follows. The VMM goes on with it. op 0: the
+     * VMM has ended; answers that are here already are told before it returns.
+     */
+    int (*raw)(void *m, const struct vivi_raw *call, uint64_t op, viv_error *err);
+    int64_t (*raw_ms)(const char *endpoint);
+    void (*raw_drop)(void *m, uint64_t op);
 
     /* Teardown: no callback afterwards, all descriptors closed, safe after a failed start and on
      * zeroed state. Mandatory. Does not touch the VMM. */

@@ -48,6 +48,12 @@ int vivi_lines_open(struct vivi_lines *l, const struct vivi_loop *loop, const ch
     return 0;
 }
 
+void vivi_lines_look(struct vivi_lines *l)
+{
+    if (l->open)
+        lines_event(l, VIVI_READ);
+}
+
 void vivi_lines_close(struct vivi_lines *l)
 {
     if (!l->open)

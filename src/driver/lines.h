@@ -43,4 +43,6 @@ int vivi_lines_open(struct vivi_lines *l, const struct vivi_loop *loop, const ch
 /* Sends at once what the socket takes and queues the rest. text ends with LF already. IO: closed;
  * BUSY: the queue is full. */
 int vivi_lines_send(struct vivi_lines *l, const char *text, size_t len, viv_error *err);
+/* Takes what is there already. From outside of its callbacks only. */
+void vivi_lines_look(struct vivi_lines *l);
 void vivi_lines_close(struct vivi_lines *l); /* repeatable; safe inside callbacks */

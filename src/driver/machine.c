@@ -44,6 +44,10 @@ static const struct rule rules[] = {
     {"snapshot", VIVI_CAP_SNAPSHOT,
      STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED) | STATE_BIT(VIV_ST_SAVING),
      "only a running or paused VM can be saved", "take snapshots"},
+    {"nmi", VIVI_CAP_NMI, STATE_BIT(VIV_ST_RUNNING), "only a running VM can be interrupted",
+     "inject an NMI"},
+    {"coredump", VIVI_CAP_COREDUMP, STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED),
+     "only a running or paused VM can be dumped", "write a core"},
 };
 
 #define ONLY_RUNNING STATE_BIT(VIV_ST_RUNNING), "only a running VM can be changed"
@@ -73,6 +77,9 @@ static const struct rule resize_rules[] = {
 };
 _Static_assert(ARRAY_SIZE(resize_rules) == VIVI_RESIZE_COUNT_, "a rule for every kind of size");
 
+static const struct rule api_rule = {"api", NO_ROW, HAS_VMM, "only a running VM has an API",
+                                     "pass calls on to an API"};
+
 /* What is wrong with a table whatever its rows are; NULL: nothing. */
 static const char *incomplete(const struct vivi_driver_effects *fx)
 {
@@ -82,6 +89,8 @@ static const char *incomplete(const struct vivi_driver_effects *fx)
     if (!fx->device_add != !fx->device_kinds || !fx->device_remove != !fx->device_kinds ||
         !fx->resize != !fx->resize_kinds)
         return "a slot without kinds";
+    if (!fx->raw != !fx->raw_ms || !fx->raw != !fx->raw_drop)
+        return "raw";
     return NULL;
 }
 
@@ -107,6 +116,8 @@ const char *vivi_machine_mismatch(const struct vivi_caps *caps,
         {VIVI_CAP_DISK_RESIZE, fx->resize_kinds & VIVI_RESIZE_BIT(VIVI_RESIZE_DISK)},
         {VIVI_CAP_COUNTERS, fx->counters != NULL},
         {VIVI_CAP_SNAPSHOT, fx->snapshot != NULL},
+        {VIVI_CAP_NMI, fx->nmi != NULL},
+        {VIVI_CAP_COREDUMP, fx->coredump != NULL},
     };
 
     if (incomplete(fx))
@@ -228,6 +239,11 @@ int vivi_machine_may_resize(const struct vivi_machine *m, const struct vivi_resi
     return r < 0 || !m->fx->may_resize ? r : m->fx->may_resize(m->priv, what, err);
 }
 
+int vivi_machine_may_raw(const struct vivi_machine *m, viv_error *err)
+{
+    return obey(m, &api_rule, m->fx && m->fx->raw, err);
+}
+
 int vivi_machine_start(struct vivi_machine *m, const struct vivi_machine_start *s, uint64_t op,
                        viv_error *err)
 {
@@ -323,4 +339,24 @@ int vivi_machine_snapshot(struct vivi_machine *m, const char *dir, uint64_t op, 
     int r = vivi_machine_may(m, "snapshot", err);
 
     return r < 0 ? r : m->fx->snapshot(m->priv, dir, op, err);
+}
+
+int vivi_machine_nmi(struct vivi_machine *m, uint64_t op, viv_error *err)
+{
+    return dispatch(m, "nmi", m->fx->nmi, op, err);
+}
+
+int vivi_machine_coredump(struct vivi_machine *m, const char *path, uint64_t op, viv_error *err)
+{
+    int r = vivi_machine_may(m, "coredump", err);
+
+    return r < 0 ? r : m->fx->coredump(m->priv, path, op, err);
+}
+
+int vivi_machine_raw(struct vivi_machine *m, const struct vivi_raw *call, uint64_t op,
+                     viv_error *err)
+{
+    int r = vivi_machine_may_raw(m, err);
+
+    return r < 0 ? r : m->fx->raw(m->priv, call, op, err);
 }

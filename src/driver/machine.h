@@ -44,6 +44,10 @@ int vivi_machine_resize(struct vivi_machine *m, const struct vivi_resize *what, 
                         viv_error *err);
 int vivi_machine_counters(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_snapshot(struct vivi_machine *m, const char *dir, uint64_t op, viv_error *err);
+int vivi_machine_nmi(struct vivi_machine *m, uint64_t op, viv_error *err);
+int vivi_machine_coredump(struct vivi_machine *m, const char *path, uint64_t op, viv_error *err);
+int vivi_machine_raw(struct vivi_machine *m, const struct vivi_raw *call, uint64_t op,
+                     viv_error *err);
 /* The verb tests alone, without doing it: what state and capability say. verb: "pause", "resume",
  * "reset", "stop", … */
 int vivi_machine_may(const struct vivi_machine *m, const char *verb, viv_error *err);
@@ -52,3 +56,4 @@ int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind 
 /* The size as well, where the driver knows this run's limits. */
 int vivi_machine_may_resize(const struct vivi_machine *m, const struct vivi_resize *what,
                             viv_error *err);
+int vivi_machine_may_raw(const struct vivi_machine *m, viv_error *err);

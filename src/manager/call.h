@@ -16,6 +16,7 @@ struct vivi_call {
     const viv_opts *o;
     const viv_config *config; /* of apply */
     bool strict;              /* apply: so, unless the options say live or next */
+    const void *more;         /* what prepare alone knows; borrowed for the call */
     struct vivi_vmdir d;
     struct vivi_state s; /* the truth, when known */
     bool known;

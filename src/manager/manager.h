@@ -189,6 +189,7 @@ struct vivi_request_of {
     bool changes;         /* repairs the root first, and the record if need be */
     bool force;           /* kill: past whoever does not answer */
     bool gone_is_done;    /* remove: the VM vanished after we asked, so it worked */
+    bool once;            /* a lost connection is its end: never asked a second time */
     struct vivi_job *job; /* consumed also on failure: goes on with the answer's descriptor; NULL */
     int send_fd;          /* goes with the request; −1: none; borrowed (duplicated) */
 };

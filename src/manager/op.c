@@ -175,7 +175,15 @@ static void advance(struct viv_op *op)
 
 void vivi_op_lost(struct viv_op *op)
 {
+    viv_error err = VIV_ERROR_INIT;
+
     disconnect(op);
+    if (op->what.once && op->asked) {
+        (void)vivi_fail(&err, VIV_E_IO,
+                        "its monitor went away before the answer: what the VMM did is not known");
+        vivi_op_end(op, &err);
+        return;
+    }
     again_later(op);
 }
 

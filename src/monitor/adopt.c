@@ -472,6 +472,7 @@ int vivi_adopt(struct vivi_monitor *m, viv_error *err)
         vivi_idle_check(m);
         return 0;
     }
+    vivi_core_clean(m);
     read_running(m);
     read_config(m);
     vivi_op_load_journal(m);

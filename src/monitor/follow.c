@@ -91,6 +91,9 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
     case VIVI_VERB_CONSOLE:
     case VIVI_VERB_AGENT:
     case VIVI_VERB_STATS:
+    case VIVI_VERB_API:
+    case VIVI_VERB_NMI:
+    case VIVI_VERB_COREDUMP:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: return;
     }
@@ -330,6 +333,9 @@ static void resume_without_vmm(struct vivi_monitor *m)
     case VIVI_VERB_CONSOLE:
     case VIVI_VERB_AGENT:
     case VIVI_VERB_STATS:
+    case VIVI_VERB_API:
+    case VIVI_VERB_NMI:
+    case VIVI_VERB_COREDUMP:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }
@@ -362,6 +368,9 @@ void vivi_op_resume(struct vivi_monitor *m)
     case VIVI_VERB_CONSOLE:
     case VIVI_VERB_AGENT:
     case VIVI_VERB_STATS:
+    case VIVI_VERB_API:
+    case VIVI_VERB_NMI:
+    case VIVI_VERB_COREDUMP:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }

@@ -61,6 +61,22 @@ static int rung_quit(void *ctx)
     return with_vcpus(ctx, VIVI_DOP_QUIT, vivi_machine_quit);
 }
 
+int vivi_life_signal(struct vivi_monitor *m, int sig)
+{
+    viv_error err = VIV_ERROR_INIT;
+    int r;
+
+    if (m->pidfd < 0) {
+        r = vivi_proc_open(&m->st.vmm, &m->pidfd, &err);
+        if (r < 0)
+            return r == -VIV_E_NOT_FOUND ? 0 : r; /* it is gone; the keeper will say how */
+    }
+    r = vivi_proc_signal(m->pidfd, sig, &err);
+    if (r < 0)
+        vivi_log(VIVI_LOG_WARN, "cannot signal the VMM: %s", err.message);
+    return r;
+}
+
 static int rung_signal(void *ctx, int sig)
 {
     return vivi_life_signal(ctx, sig);

@@ -69,22 +69,6 @@ void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *
              reason ? reason : "");
 }
 
-int vivi_life_signal(struct vivi_monitor *m, int sig)
-{
-    viv_error err = VIV_ERROR_INIT;
-    int r;
-
-    if (m->pidfd < 0) {
-        r = vivi_proc_open(&m->st.vmm, &m->pidfd, &err);
-        if (r < 0)
-            return r == -VIV_E_NOT_FOUND ? 0 : r; /* it is gone; the keeper will say how */
-    }
-    r = vivi_proc_signal(m->pidfd, sig, &err);
-    if (r < 0)
-        vivi_log(VIVI_LOG_WARN, "cannot signal the VMM: %s", err.message);
-    return r;
-}
-
 /* ---- ready ---- */
 
 static void become_ready(struct vivi_monitor *m, const char *ip, const char *proof)
@@ -512,6 +496,14 @@ static void refuse_fd(const struct vivi_driver_event *e)
         vivi_close(&fd);
 }
 
+/* Of a call or a change; or it has ended by its deadline. */
+static void on_other_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
+{
+    refuse_fd(e);
+    if (!vivi_call_done(m, e))
+        (void)vivi_change_event(m, e);
+}
+
 static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
 {
     const viv_error *err = e->err && e->err->code ? e->err : NULL;
@@ -520,9 +512,8 @@ static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
 
     while (kind < VIVI_DOP_COUNT_ && (m->dop[kind] == 0 || m->dop[kind] != e->op))
         kind++;
-    if (kind == VIVI_DOP_COUNT_) { /* it has ended by its deadline */
-        refuse_fd(e);
-        (void)vivi_change_event(m, e); /* or a change that is late */
+    if (kind == VIVI_DOP_COUNT_) {
+        on_other_done(m, e);
         return;
     }
     m->dop[kind] = 0;
@@ -710,6 +701,7 @@ static void forget_run(struct vivi_monitor *m)
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
         vivi_disarm(m, timers[i]);
     vivi_change_forget(m);
+    vivi_calls_end(m);
     vivi_machine_done(&m->machine); /* forgets everything, also what is true between runs */
     m->machine.driver = machine.driver;
     m->machine.fx = machine.fx;
@@ -768,6 +760,7 @@ void vivi_life_ended(struct vivi_monitor *m, const struct vivi_end_status *s)
     char line[256], text[VIVI_END_TEXT_MAX];
     enum vivi_reason reason = VIVI_REASON_UNOBSERVED;
 
+    vivi_calls_hear(m);
     pump_all(m);
     on_serial(m, true);
     stderr_log = vivi_stream_of_log(&m->streams, VIVI_VMM_LOG);

@@ -20,6 +20,7 @@
 #include "model/model.h"
 #include "monitor/agent.h"
 #include "monitor/apply.h"
+#include "monitor/calls.h"
 #include "monitor/change.h"
 #include "monitor/console.h"
 #include "monitor/fdtable.h"
@@ -202,6 +203,7 @@ struct vivi_monitor {
     /* what is asked for */
     struct vivi_op op;
     struct vivi_changes changes;
+    struct vivi_calls calls;
     struct vivi_apply apply;
     struct vivi_op_result results[VIVI_OPS_KEPT];
     unsigned next_result;
@@ -238,7 +240,6 @@ struct vivi_end_status {
 void vivi_life_ended(struct vivi_monitor *m, const struct vivi_end_status *s);
 /* A start that never got a VMM: state failed(spawn-failed) with err's text. */
 void vivi_life_no_spawn(struct vivi_monitor *m, const viv_error *err);
-int vivi_life_signal(struct vivi_monitor *m, int sig);
 void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *reason);
 /* What the guest's agent says: it is ready; its address is another one. */
 void vivi_life_agent_ready(struct vivi_monitor *m, const char *ip);
@@ -250,6 +251,7 @@ void vivi_life_start_deadline(struct vivi_monitor *m, uint64_t after_ms);
 /* ---- ladder.c ---- */
 
 extern const struct vivi_ladder_ops vivi_ladder_rungs;
+int vivi_life_signal(struct vivi_monitor *m, int sig); /* to the VMM; 0 also when it is gone */
 struct vivi_stop_how {
     enum vivi_cause cause; /* STOP or KILL */
     uint64_t grace_ms;     /* 0 with may_kill: kill at once */

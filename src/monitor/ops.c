@@ -644,6 +644,9 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
     case VIVI_VERB_CONSOLE:
     case VIVI_VERB_AGENT:
     case VIVI_VERB_STATS:
+    case VIVI_VERB_API:
+    case VIVI_VERB_NMI:
+    case VIVI_VERB_COREDUMP:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }

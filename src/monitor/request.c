@@ -26,6 +26,9 @@ static const struct {
     [VIVI_VERB_INFO] = {"info", false, false},
     [VIVI_VERB_AGENT] = {"agent", false, false},
     [VIVI_VERB_STATS] = {"stats", false, false},
+    [VIVI_VERB_API] = {"api", false, true},
+    [VIVI_VERB_NMI] = {"nmi", false, false},
+    [VIVI_VERB_COREDUMP] = {"coredump", false, false},
 };
 
 const char *vivi_verb_name(enum vivi_verb v)
@@ -42,6 +45,11 @@ int vivi_verb_parse(const char *s, enum vivi_verb *ret)
         }
     }
     return -VIV_E_INVALID;
+}
+
+bool vivi_verb_calls(enum vivi_verb v)
+{
+    return v == VIVI_VERB_API || v == VIVI_VERB_NMI || v == VIVI_VERB_COREDUMP;
 }
 
 bool vivi_verb_changes(enum vivi_verb v)
@@ -183,6 +191,9 @@ static int parse_args(const json_t *a, struct vivi_request *q, viv_error *err)
     case VIVI_VERB_RESUME:
     case VIVI_VERB_APPLY: /* looked at where it is carried out */
     case VIVI_VERB_STATS:
+    case VIVI_VERB_API:
+    case VIVI_VERB_NMI:
+    case VIVI_VERB_COREDUMP:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }

@@ -30,10 +30,14 @@ enum vivi_verb {
     VIVI_VERB_INFO,
     VIVI_VERB_AGENT,
     VIVI_VERB_STATS,
+    VIVI_VERB_API,
+    VIVI_VERB_NMI,
+    VIVI_VERB_COREDUMP,
     VIVI_VERB_COUNT_
 };
 const char *vivi_verb_name(enum vivi_verb v);
 int vivi_verb_parse(const char *s, enum vivi_verb *ret); /* −VIV_E_INVALID: unknown */
+bool vivi_verb_calls(enum vivi_verb v);   /* a single call to the VMM: api, nmi, coredump */
 bool vivi_verb_changes(enum vivi_verb v); /* one of those of which only one runs at a time */
 
 enum vivi_until { VIVI_UNTIL_STATE, VIVI_UNTIL_READY, VIVI_UNTIL_EXIT };

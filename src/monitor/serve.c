@@ -67,6 +67,7 @@ static void free_client(struct vivi_client *c)
     s->n--;
     vivi_waits_forget(s->m, c);
     vivi_agent_forget(s->m, c);
+    vivi_calls_forget(s->m, c);
     s->m->loop->unwatch(c->watch);
     vivi_close(&c->fd);
     vivi_close(&c->out_fd);

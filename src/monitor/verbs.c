@@ -89,10 +89,9 @@ static int run_info(struct vivi_monitor *m, struct vivi_client *c, const struct 
 
 bool vivi_verb_must_wait(const struct vivi_monitor *m, const struct vivi_request *q)
 {
-    return !m->serving &&
+    return !m->serving && q->verb != VIVI_VERB_KILL &&
            (vivi_verb_changes(q->verb) || q->verb == VIVI_VERB_AGENT ||
-            q->verb == VIVI_VERB_STATS) &&
-           q->verb != VIVI_VERB_KILL;
+            q->verb == VIVI_VERB_STATS || vivi_verb_calls(q->verb));
 }
 
 int vivi_verb_run(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
@@ -106,6 +105,8 @@ int vivi_verb_run(struct vivi_monitor *m, struct vivi_client *c, const struct vi
         return vivi_agent_lend(m, c, q->id, q->wait_ms, err);
     if (q->verb == VIVI_VERB_STATS)
         return vivi_stats_ask(m, c, q, err);
+    if (vivi_verb_calls(q->verb))
+        return vivi_call_begin(m, c, q, f, err);
     if (q->verb == VIVI_VERB_INFO)
         return run_info(m, c, q, err);
     return run_wait(m, c, q, err);

@@ -670,5 +670,10 @@ const struct contract_case contract_cases[] = {
      hot_linux_lets_go_of_a_disk, ""},
     {"Linux takes and gives back CPUs, memory and what a balloon wants", VIVI_CAP_CPU_HOTPLUG, NULL,
      hot_linux_changes_its_sizes, ""},
+    {"an interrupt is injected", VIVI_CAP_NMI, NULL, call_injects_an_nmi},
+    {"a core is written, and the machine goes on", VIVI_CAP_COREDUMP, NULL, call_writes_a_core},
+    {"a raw call is answered in the VMM's words, or refused", -1, NULL,
+     call_passes_on_what_others_say},
+    {"Linux sees the interrupt", VIVI_CAP_NMI, NULL, call_linux_sees_the_nmi, ""},
 };
 const size_t n_contract_cases = ARRAY_SIZE(contract_cases);

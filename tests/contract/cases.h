@@ -29,5 +29,11 @@ void hot_ends_with_the_vmm(struct world *w);
 void hot_linux_lets_go_of_a_disk(struct world *w);
 void hot_linux_changes_its_sizes(struct world *w);
 
+/* call_cases.c */
+void call_injects_an_nmi(struct world *w);
+void call_writes_a_core(struct world *w);
+void call_passes_on_what_others_say(struct world *w);
+void call_linux_sees_the_nmi(struct world *w);
+
 extern const struct contract_case contract_cases[];
 extern const size_t n_contract_cases;

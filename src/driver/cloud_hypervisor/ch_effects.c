@@ -332,6 +332,8 @@ static void on_answer(struct ch_machine *m, enum ch_tag tag, uint64_t op, const 
     case CH_T_PAUSE:
     case CH_T_RESUME: pause_reply(m, tag == CH_T_PAUSE, op, err); return;
     case CH_T_SNAPSHOT:
+    case CH_T_NMI:
+    case CH_T_COREDUMP:
     case CH_T_BUTTON: ch_tell_done(m, op, err); return;
     case CH_T_ADD: ch_add_reply(m, op, a, err); return;
     case CH_T_REMOVE: ch_remove_reply(m, op, a, err); return;
@@ -459,20 +461,39 @@ static int ch_reset(void *priv, uint64_t op, viv_error *err)
     return 0;
 }
 
-static int ch_snapshot(void *priv, const char *dir, uint64_t op, viv_error *err)
+/* What the VMM writes to a place of ours. */
+static int save_to(struct ch_machine *m, const char *path, const struct ch_request *r,
+                   viv_error *err)
 {
-    struct ch_machine *m = priv;
-    json_t *body = json_pack("{s:o?}", "destination_url", json_sprintf("file://%s", dir));
-    int r;
+    struct ch_request full = *r;
+    json_t *body = json_pack("{s:o?}", "destination_url", json_sprintf("file://%s", path));
+    int n;
 
     if (!body)
         return vivi_fail_oom(err);
-    r = ch_http_send(
-        &m->http,
-        &(struct ch_request){.verb = "vm.snapshot", .body = body, .tag = CH_T_SNAPSHOT, .op = op},
-        err);
+    full.body = body;
+    n = ch_http_send(&m->http, &full, err);
     json_decref(body);
-    return r;
+    return n;
+}
+
+static int ch_snapshot(void *m, const char *dir, uint64_t op, viv_error *err)
+{
+    const struct ch_request r = {.verb = "vm.snapshot", .tag = CH_T_SNAPSHOT, .op = op};
+
+    return save_to(m, dir, &r, err);
+}
+
+static int ch_nmi(void *m, uint64_t op, viv_error *err)
+{
+    return ch_ask(m, "vm.nmi", CH_T_NMI, op, err);
+}
+
+static int ch_coredump(void *m, const char *path, uint64_t op, viv_error *err)
+{
+    const struct ch_request r = {.verb = "vm.coredump", .tag = CH_T_COREDUMP, .op = op};
+
+    return save_to(m, path, &r, err);
 }
 
 static void ch_done(void *priv)
@@ -481,6 +502,7 @@ static void ch_done(void *priv)
 
     ch_http_close(&m->http);
     ch_agents_done(m);
+    ch_raws_done(m);
     ch_stream_done(m);
     ch_hot_done(m);
     memset(m, 0, sizeof(*m));
@@ -502,6 +524,11 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .reset = ch_reset,
     .agent_connect = ch_agent_connect,
     .snapshot = ch_snapshot,
+    .nmi = ch_nmi,
+    .coredump = ch_coredump,
+    .raw = ch_raw,
+    .raw_ms = ch_raw_ms,
+    .raw_drop = ch_raw_drop,
     .device_kinds = VIVI_DEVICE_BIT(VIVI_DEV_DISK) | VIVI_DEVICE_BIT(VIVI_DEV_NET) |
                     VIVI_DEVICE_BIT(VIVI_DEV_SHARE) | VIVI_DEVICE_BIT(VIVI_DEV_PMEM) |
                     VIVI_DEVICE_BIT(VIVI_DEV_VDPA) | VIVI_DEVICE_BIT(VIVI_DEV_VFIO) |

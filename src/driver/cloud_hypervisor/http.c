@@ -336,6 +336,12 @@ int ch_http_open(struct ch_http *h, const struct vivi_loop *loop, const char *pa
     return reconnect(h, err);
 }
 
+void ch_http_look(struct ch_http *h)
+{
+    if (h->open)
+        on_socket(h, VIVI_READ);
+}
+
 void ch_http_close(struct ch_http *h)
 {
     disconnect(h);

@@ -71,4 +71,6 @@ struct ch_request {
  * NO_MEMORY.
  */
 int ch_http_send(struct ch_http *h, const struct ch_request *r, viv_error *err);
+/* Takes what is there already. From outside of a callback of its own only. */
+void ch_http_look(struct ch_http *h);
 void ch_http_close(struct ch_http *h); /* no callback afterwards; repeatable */

@@ -7,6 +7,7 @@
 
 #define CH_AGENTS_MAX   4
 #define CH_REMOVALS_MAX 32
+#define CH_RAWS_MAX     4 /* of the ten connections that the VMM takes */
 
 enum ch_tag {
     CH_T_PING,
@@ -15,6 +16,8 @@ enum ch_tag {
     CH_T_BOOT,
     CH_T_RESTORE,
     CH_T_SNAPSHOT,
+    CH_T_NMI,
+    CH_T_COREDUMP,
     CH_T_QUERY,
     CH_T_CHECK,
     CH_T_PAUSE,
@@ -65,6 +68,14 @@ struct ch_resize {
     uint64_t pause_ms;
 };
 
+/* Somebody else's call, on a connection of its own. */
+struct ch_raw {
+    struct ch_machine *m;
+    uint64_t op; /* 0 = free */
+    char verb[CH_VERB_BYTES];
+    struct ch_http http;
+};
+
 struct ch_machine {
     const struct vivi_driver_host *host;
     const char *run_dir;
@@ -91,6 +102,7 @@ struct ch_machine {
     bool told_off;        /* the end was told as a power-off of the guest */
     bool watchdog;        /* the next reset is the watchdog's */
     uint64_t reset_stamp, drain_log; /* a reset to be told when the log was read; 0 = none */
+    char cut[CH_VERB_BYTES];         /* the raw call that ends the machine; "" = none was made */
     struct vivi_timer *settle;
 
     uint64_t reset_op;
@@ -98,6 +110,7 @@ struct ch_machine {
     struct ch_agent agents[CH_AGENTS_MAX];
     struct ch_removal removals[CH_REMOVALS_MAX];
     struct ch_resize resizes[VIVI_RESIZE_COUNT_];
+    struct ch_raw raws[CH_RAWS_MAX];
     uint64_t counters_op;
     json_t *counters; /* owned; half of the answer */
 };
@@ -171,3 +184,9 @@ void ch_sizes_done(struct ch_machine *m);
 /* ---- agent.c ---- */
 int ch_agent_connect(void *m, uint64_t op, viv_error *err);
 void ch_agents_done(struct ch_machine *m);
+
+/* ---- raw.c ---- */
+int ch_raw(void *m, const struct vivi_raw *call, uint64_t op, viv_error *err);
+int64_t ch_raw_ms(const char *endpoint);
+void ch_raw_drop(void *m, uint64_t op);
+void ch_raws_done(struct ch_machine *m);

@@ -90,6 +90,8 @@ const char *ch_needs(enum vivi_cap cap)
     for (size_t i = 0; i < ARRAY_SIZE(rows_since); i++)
         if (rows_since[i].cap == cap)
             return rows_since[i].text;
+    if (cap == VIVI_CAP_COREDUMP)
+        return "it needs a Cloud Hypervisor that was built with guest_debug";
     return NULL;
 }
 
@@ -111,6 +113,8 @@ static void judge(int learnt, struct vivi_probe *p)
     for (size_t i = 0; i < ARRAY_SIZE(rows_since); i++)
         if (!ch_version_since(&v, rows_since[i].major, 0))
             vivi_caps_set(&p->caps, rows_since[i].cap, false);
+    if (!(p->features & CH_HAS_GUEST_DEBUG))
+        vivi_caps_set(&p->caps, VIVI_CAP_COREDUMP, false);
     p->usable = true;
 }
 

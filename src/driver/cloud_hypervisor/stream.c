@@ -57,8 +57,13 @@ static void on_settle(void *arg)
 /* The process follows by itself, unless the machine was cut off over the API. */
 static void is_off(struct ch_machine *m)
 {
+    char by_wish[CH_VERB_BYTES + 20];
+
+    (void)snprintf(by_wish, sizeof(by_wish), "%s over its API", m->cut);
     if (m->failure[0])
         tell_ending(m, VIVI_REASON_VMM_EXIT, m->failure);
+    else if (m->cut[0])
+        tell_ending(m, VIVI_REASON_STOP, by_wish);
     else
         tell_ending(m, VIVI_REASON_GUEST_POWEROFF, NULL);
     if (m->phase == CH_RUNNING && !m->settle)

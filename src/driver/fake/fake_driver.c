@@ -13,7 +13,8 @@
 #define FAKE_CAPS(X)                                                                               \
     X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(AGENT) X(PAUSE) X(ADOPT) X(DELETE) X(CHANGE)       \
     X(SERIAL_FILE) X(CONSOLE) X(READY_MARKER) X(RESTART) X(CRASH_NOTICE) X(DISK_HOTPLUG)           \
-    X(NET_HOTPLUG) X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON) X(DISK_RESIZE) X(COUNTERS)
+    X(NET_HOTPLUG) X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON) X(DISK_RESIZE) X(COUNTERS)       \
+    X(NMI) X(COREDUMP)
 /* clang-format on */
 
 static int fake_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,

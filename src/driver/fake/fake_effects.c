@@ -17,7 +17,8 @@
 #include "driver/hot.h"
 #include "driver/lines.h"
 
-#define MAX_CALLS 16
+#define MAX_CALLS  16
+#define LINE_BYTES 4300 /* with a path in it */
 
 enum call {
     CALL_NONE,
@@ -34,7 +35,9 @@ enum call {
     CALL_ADD,
     CALL_REMOVE,
     CALL_RESIZE,
-    CALL_COUNTERS
+    CALL_COUNTERS,
+    CALL_NMI,
+    CALL_COREDUMP
 };
 
 static const char *const call_verbs[] = {
@@ -43,6 +46,7 @@ static const char *const call_verbs[] = {
     [CALL_RESUME] = "resume", [CALL_BUTTON] = "button",     [CALL_RESET] = "reset",
     [CALL_QUIT] = "quit",     [CALL_CONTINUE] = "continue", [CALL_ADD] = "add",
     [CALL_REMOVE] = "remove", [CALL_RESIZE] = "resize",     [CALL_COUNTERS] = "counters",
+    [CALL_NMI] = "nmi",       [CALL_COREDUMP] = "coredump",
 };
 
 struct pending {
@@ -116,7 +120,7 @@ static void tell_ending(struct fake_machine *m, const char *what)
 static int call_with(struct fake_machine *m, enum call c, const char *args, uint64_t op,
                      viv_error *err)
 {
-    char line[200];
+    char line[LINE_BYTES];
     int n, r;
 
     for (size_t i = 0; i < MAX_CALLS; i++) {
@@ -257,6 +261,8 @@ static void on_ok(struct fake_machine *m, const struct pending *p, const char *w
     case CALL_RESUME:
     case CALL_BUTTON:
     case CALL_QUIT:
+    case CALL_NMI:
+    case CALL_COREDUMP:
     case CALL_ADD: done(m, p->op, NULL); return;
     case CALL_REMOVE: /* accepted: an event tells the rest */
     case CALL_RESIZE:
@@ -637,6 +643,16 @@ static int fake_counters(void *m, uint64_t op, viv_error *err)
     return call(m, CALL_COUNTERS, op, err);
 }
 
+static int fake_nmi(void *m, uint64_t op, viv_error *err)
+{
+    return call(m, CALL_NMI, op, err);
+}
+
+static int fake_coredump(void *m, const char *path, uint64_t op, viv_error *err)
+{
+    return call_with(m, CALL_COREDUMP, path, op, err);
+}
+
 static int fake_agent_connect(void *priv, uint64_t op, viv_error *err)
 {
     struct fake_machine *m = priv;
@@ -677,6 +693,8 @@ const struct vivi_driver_effects vivi_effects_fake = {
                     VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON) | VIVI_RESIZE_BIT(VIVI_RESIZE_DISK),
     .resize = fake_resize,
     .counters = fake_counters,
+    .nmi = fake_nmi,
+    .coredump = fake_coredump,
     .agent_connect = fake_agent_connect,
     .done = fake_done,
 };

@@ -132,6 +132,7 @@ static void apply_verb(struct fake_vmm *v, enum fake_verb verb)
         if (v->state == FAKE_RESETTING)
             fake_guest_boot(v);
         break;
+    case FAKE_V_NMI: fake_guest_nmi(v); break;
     case FAKE_V_QUIT: v->quit = true; break;
     case FAKE_V_HELLO:
     case FAKE_V_STATE:
@@ -139,6 +140,7 @@ static void apply_verb(struct fake_vmm *v, enum fake_verb verb)
     case FAKE_V_REMOVE:
     case FAKE_V_RESIZE:
     case FAKE_V_COUNTERS:
+    case FAKE_V_COREDUMP:
     case FAKE_V_COUNT_: break;
     }
 }
@@ -178,6 +180,8 @@ static void do_verb(struct program *p, uint64_t id, enum fake_verb verb, const c
     }
     if (verb == FAKE_V_ADD || verb == FAKE_V_REMOVE || verb == FAKE_V_RESIZE)
         why = apply_change(&p->vmm, verb, args);
+    else if (verb == FAKE_V_COREDUMP)
+        why = fake_guest_core(args);
     else
         apply_verb(&p->vmm, verb);
     if (why)

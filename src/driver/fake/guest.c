@@ -9,6 +9,7 @@
 #include "driver/fake/vmm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 
 #define FAKE_IP        "192.0.2.1"
 #define STEPS_PER_PLAY 256 /* then the control socket gets its turn */
@@ -373,4 +375,25 @@ uint64_t fake_guest_play(struct fake_vmm *v)
         play_beat(v, first);
     }
     return 0;
+}
+
+/* ---- what its VMM can do to it ---- */
+
+void fake_guest_nmi(struct fake_vmm *v)
+{
+    static const char text[] = "viv-fake: NMI\n";
+
+    (void)fake_out_write(&v->serial, text, sizeof(text) - 1);
+}
+
+const char *fake_guest_core(const char *path)
+{
+    static const unsigned char head[64] = {[0] = 0x7f, [1] = 'E', [2] = 'L', [3] = 'F',
+                                           [4] = 2,    [5] = 1,   [6] = 1,   [16] = 4 /* ET_CORE */,
+                                           [18] = 62,  [20] = 1,  [52] = 64, [54] = 56};
+    cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return strerror(errno);
+    return write(fd, head, sizeof(head)) == (ssize_t)sizeof(head) ? NULL : "cannot be written";
 }

@@ -109,7 +109,7 @@ static const char *const verb_names[FAKE_V_COUNT_] = {
     [FAKE_V_PAUSE] = "pause",       [FAKE_V_RESUME] = "resume", [FAKE_V_BUTTON] = "button",
     [FAKE_V_RESET] = "reset",       [FAKE_V_QUIT] = "quit",     [FAKE_V_CONTINUE] = "continue",
     [FAKE_V_ADD] = "add",           [FAKE_V_REMOVE] = "remove", [FAKE_V_RESIZE] = "resize",
-    [FAKE_V_COUNTERS] = "counters",
+    [FAKE_V_COUNTERS] = "counters", [FAKE_V_NMI] = "nmi",       [FAKE_V_COREDUMP] = "coredump",
 };
 
 const char *fake_verb_name(enum fake_verb v)

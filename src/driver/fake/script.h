@@ -64,6 +64,8 @@ enum fake_verb {
     FAKE_V_REMOVE,
     FAKE_V_RESIZE,
     FAKE_V_COUNTERS,
+    FAKE_V_NMI,
+    FAKE_V_COREDUMP,
     FAKE_V_COUNT_
 };
 const char *fake_verb_name(enum fake_verb v);

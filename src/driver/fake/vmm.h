@@ -17,7 +17,7 @@
 #define FAKE_MAX_DELAYED          16
 #define FAKE_MAX_DEVICES          64
 #define FAKE_MAX_SIZES            24
-#define FAKE_ARGS_BYTES           128
+#define FAKE_ARGS_BYTES           4096 /* a path */
 #define FAKE_DEVICES_TEXT         4096
 
 enum fake_state { FAKE_NEW, FAKE_RUNNING, FAKE_PAUSED, FAKE_RESETTING, FAKE_ENDED };
@@ -90,7 +90,10 @@ void fake_guest_resume(struct fake_vmm *v);
 void fake_guest_reset(struct fake_vmm *v); /* stops at the gate and says so */
 void fake_guest_button(struct fake_vmm *v);
 void fake_guest_input(struct fake_vmm *v, const char *data, size_t len); /* typed on the console */
-uint64_t fake_guest_now_us(const struct fake_vmm *v);                    /* the guest's clock */
+void fake_guest_nmi(struct fake_vmm *v); /* says so on the console */
+/* An ELF core without any memory in it; NULL, or why not. */
+const char *fake_guest_core(const char *path);
+uint64_t fake_guest_now_us(const struct fake_vmm *v); /* the guest's clock */
 /* Plays what is due. Returns host µs until the next beat, UINT64_MAX = none. */
 uint64_t fake_guest_play(struct fake_vmm *v);
 

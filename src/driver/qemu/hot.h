@@ -1,6 +1,7 @@
 /*
- * Changes of a running QEMU: devices (hot_devices.c), sizes and counters (hot_sizes.c). Part of the
- * effects; the machine hands over the answers and events that are meant for here.
+ * Changes of a running QEMU: devices (hot_devices.c), sizes and counters (hot_sizes.c), and single
+ * calls (slots.c). Part of the effects; the machine hands over the answers and events that are
+ * meant for here.
  */
 #pragma once
 
@@ -31,7 +32,11 @@ enum qemu_hot_tag {
     H_DISK_LOOK,
     H_DISK_SET,
     H_COUNT_BLOCKS,
-    H_COUNT_BALLOON
+    H_COUNT_BALLOON,
+    H_CALLS,
+    H_RAW = H_CALLS,
+    H_NMI,
+    H_COREDUMP
 };
 
 #define QEMU_HOT_BACKS 2
@@ -58,6 +63,7 @@ struct qemu_hot {
     uint64_t memory_asked; /* of the device; UINT64_MAX: not yet */
     uint64_t cpus_to, memory_to, balloon_to, disk_to;
     char disk_node[24];
+    uint64_t dump_op;  /* 0 = no core is being written */
     uint64_t count_op; /* 0 = nobody counts */
     json_t *counted;   /* owned */
 };
@@ -72,7 +78,7 @@ void qemu_hot_reply(struct qemu_hot *h, int tag, uint64_t op, const json_t *valu
 /* An event of the stream; told here, too, when the VMM is gone. */
 void qemu_hot_event(struct qemu_hot *h, const struct qmp_message *msg);
 
-/* The slots. */
+/* What the slots do. */
 int qemu_hot_add(struct qemu_hot *h, const struct vivi_device *d, uint64_t op, viv_error *err);
 int qemu_hot_remove(struct qemu_hot *h, enum vivi_device_kind kind, const char *id, uint64_t op,
                     viv_error *err);
@@ -80,7 +86,26 @@ int qemu_hot_resize(struct qemu_hot *h, const struct vivi_resize *what, uint64_t
                     viv_error *err);
 int qemu_hot_counters(struct qemu_hot *h, uint64_t op, viv_error *err);
 
-/* ---- between the two files ---- */
+/* ---- slots.c ---- */
+
+struct qemu_hot *qemu_hot_of(void *m); /* of a struct qemu_machine */
+int qemu_device_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err);
+int qemu_device_remove(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
+                       viv_error *err);
+int qemu_resize(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err);
+int qemu_counters(void *m, uint64_t op, viv_error *err);
+int qemu_nmi(void *m, uint64_t op, viv_error *err);
+int qemu_coredump(void *m, const char *path, uint64_t op, viv_error *err);
+int qemu_raw(void *m, const struct vivi_raw *call, uint64_t op, viv_error *err);
+int64_t qemu_raw_ms(const char *endpoint);
+void qemu_raw_drop(void *m, uint64_t op);
+/* Answers to what was sent here. */
+void qemu_calls_reply(struct qemu_hot *h, int tag, uint64_t op, const json_t *value,
+                      const viv_error *err);
+void qemu_calls_event(struct qemu_hot *h, const struct qmp_message *msg);
+void qemu_calls_end(struct qemu_hot *h, const viv_error *err);
+
+/* ---- between the files ---- */
 
 int qemu_hot_send(struct qemu_hot *h, const char *command, json_t *args_consume, int tag,
                   uint64_t op, viv_error *err);

@@ -372,6 +372,9 @@ void qemu_hot_reply(struct qemu_hot *h, int tag, uint64_t op, const json_t *valu
             gone(h, (enum vivi_device_kind)(op >> 32), (size_t)(op & UINT32_MAX));
         return;
     case H_CLEAN: return;
+    case H_RAW:
+    case H_NMI:
+    case H_COREDUMP: qemu_calls_reply(h, tag, op, value, err); return;
     default: qemu_hot_sizes_reply(h, tag, op, value, err); return;
     }
 }
@@ -386,6 +389,7 @@ void qemu_hot_event(struct qemu_hot *h, const struct qmp_message *msg)
                         strcmp(msg->event, "MEM_UNPLUG_ERROR") == 0))
         on_kept(h, device);
     qemu_hot_sizes_event(h, msg);
+    qemu_calls_event(h, msg);
 }
 
 void qemu_hot_begin(struct qemu_hot *h, struct qmp *qmp, const struct vivi_machine_start *s)
@@ -398,6 +402,7 @@ void qemu_hot_end(struct qemu_hot *h, const viv_error *err)
     if (h->add.op)
         add_over(h, err);
     qemu_hot_sizes_end(h, err);
+    qemu_calls_end(h, err);
     qemu_hot_finish(h, NULL, err);
 }
 

@@ -738,30 +738,9 @@ static int qemu_agent_connect(void *priv, uint64_t op, viv_error *err)
                                 err);
 }
 
-static struct qemu_hot *hot_of(void *m)
+struct qemu_hot *qemu_hot_of(void *m)
 {
     return &((struct qemu_machine *)m)->hot;
-}
-
-static int qemu_device_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err)
-{
-    return qemu_hot_add(hot_of(m), d, op, err);
-}
-
-static int qemu_device_remove(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
-                              viv_error *err)
-{
-    return qemu_hot_remove(hot_of(m), kind, id, op, err);
-}
-
-static int qemu_resize(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err)
-{
-    return qemu_hot_resize(hot_of(m), what, op, err);
-}
-
-static int qemu_counters(void *m, uint64_t op, viv_error *err)
-{
-    return qemu_hot_counters(hot_of(m), op, err);
 }
 
 static void qemu_done(void *priv)
@@ -795,5 +774,10 @@ const struct vivi_driver_effects vivi_effects_qemu = {
                     VIVI_RESIZE_BIT(VIVI_RESIZE_BALLOON) | VIVI_RESIZE_BIT(VIVI_RESIZE_DISK),
     .resize = qemu_resize,
     .counters = qemu_counters,
+    .nmi = qemu_nmi,
+    .coredump = qemu_coredump,
+    .raw = qemu_raw,
+    .raw_ms = qemu_raw_ms,
+    .raw_drop = qemu_raw_drop,
     .done = qemu_done,
 };

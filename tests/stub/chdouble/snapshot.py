@@ -70,7 +70,7 @@ def coredump(vmm, vm, url):
     if running:
         vm.move("Paused")
     try:
-        create(path_of(url), b"\x7fELF\x02\x01\x01" + bytes(57))
+        create(path_of(url), b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x04" + bytes(47))
     except OSError as e:
         raise Refused("Error coredumping VM", os_text(e)) from e
     finally:
