@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "tests"))
 sys.path.insert(0, HERE)
 from vivtest import Root, VM, alive, kill, start_time, until, wait_gone  # noqa: E402
 import agent as bench_agent  # noqa: E402
+import cloud_hypervisor  # noqa: E402
 from library import Library  # noqa: E402
 
 PREFIX = os.environ["VIV_PREFIX"]
@@ -418,7 +419,13 @@ def agent():
     row("the agent's resident memory", f"{a['rss_kib']} KiB", "–", "≤ 1024 KiB", a["rss_kib"] <= 1024)
 
 
-SECTIONS = {f.__name__: f for f in (ps, flat, memory, adopt, ready, share, libvirt, agent)}
+def ch():
+    """Cloud Hypervisor's control plane beside a bare client and beside ch-remote."""
+    cloud_hypervisor.start(sys.modules[__name__])
+    cloud_hypervisor.verbs(sys.modules[__name__])
+
+
+SECTIONS = {f.__name__: f for f in (ps, flat, memory, adopt, ready, share, libvirt, agent, ch)}
 
 
 def report(names):

@@ -137,6 +137,9 @@ struct vivi_driver {
      * check found nothing. */
     int (*plan)(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);
 
+    /* optional: takes away the rows that a VM of that configuration cannot have. Pure. */
+    void (*narrow)(const struct vivi_config *c, struct vivi_caps *caps);
+
     const struct vivi_driver_effects
         *effects; /* NULL in the library (the monitor fills its own copy of the registry) */
 };
@@ -263,6 +266,12 @@ struct vivi_driver_effects {
     /* Each stream of agent_connect reaches the agent as a new one (a socket, vsock); else what one
      * monitor has left half written may stand before the next one's first byte (a serial port). */
     bool agent_fresh;
+    /* optional: the table of a VM with that configuration, where it may be another one than this.
+     */
+    const struct vivi_driver_effects *(*of)(const struct vivi_config *c);
+    /* Such a table has fewer slots than the driver's capabilities promise, because of this: "it
+     * needs API mode". NULL: it has them all. */
+    const char *lacks;
     size_t machine_size; /* bytes of private state m; the caller allocates it, zeroed */
 
     /*

@@ -94,13 +94,15 @@ static const char *incomplete(const struct vivi_driver_effects *fx)
     return NULL;
 }
 
-const char *vivi_machine_mismatch(const struct vivi_caps *caps,
-                                  const struct vivi_driver_effects *fx)
+struct slot_row {
+    enum vivi_cap cap;
+    bool filled;
+};
+
+/* Every SLOT row that some driver fills. Returns how many. */
+static size_t slot_rows(const struct vivi_driver_effects *fx, struct slot_row ret[VIVI_CAP_COUNT_])
 {
-    const struct {
-        enum vivi_cap cap;
-        bool filled;
-    } slots[] = {
+    const struct slot_row rows[] = {
         {VIVI_CAP_POWER_BUTTON, fx->power_button != NULL},
         {VIVI_CAP_KILL, fx->quit != NULL},
         {VIVI_CAP_AGENT, fx->agent_connect != NULL},
@@ -120,20 +122,50 @@ const char *vivi_machine_mismatch(const struct vivi_caps *caps,
         {VIVI_CAP_COREDUMP, fx->coredump != NULL},
     };
 
+    memcpy(ret, rows, sizeof(rows));
+    return ARRAY_SIZE(rows);
+}
+
+static bool is_filled(const struct slot_row *rows, size_t n, enum vivi_cap cap)
+{
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].cap == cap)
+            return rows[i].filled;
+    return false;
+}
+
+const char *vivi_machine_mismatch(const struct vivi_caps *caps,
+                                  const struct vivi_driver_effects *fx)
+{
+    struct slot_row rows[VIVI_CAP_COUNT_];
+    size_t n = slot_rows(fx, rows);
+
     if (incomplete(fx))
         return incomplete(fx);
-    for (int cap = 0; cap < VIVI_CAP_COUNT_; cap++) {
-        bool filled = false;
+    for (int i = 0; i < VIVI_CAP_COUNT_; i++) {
+        enum vivi_cap cap = (enum vivi_cap)i;
 
-        if (vivi_cap_rows[cap].kind != VIVI_CAP_SLOT)
-            continue;
-        for (size_t i = 0; i < ARRAY_SIZE(slots); i++)
-            if ((int)slots[i].cap == cap)
-                filled = slots[i].filled;
-        if (vivi_caps_has(caps, (enum vivi_cap)cap) != filled)
+        if (vivi_cap_rows[cap].kind == VIVI_CAP_SLOT &&
+            vivi_caps_has(caps, cap) != is_filled(rows, n, cap))
             return vivi_cap_rows[cap].word;
     }
     return NULL;
+}
+
+const struct vivi_driver_effects *vivi_effects_for(const struct vivi_driver_effects *fx,
+                                                   const struct vivi_config *c)
+{
+    return fx && fx->of ? fx->of(c) : fx;
+}
+
+void vivi_machine_narrow(struct vivi_caps *caps, const struct vivi_driver_effects *fx)
+{
+    struct slot_row rows[VIVI_CAP_COUNT_];
+    size_t n = slot_rows(fx, rows);
+
+    for (size_t i = 0; i < n; i++)
+        if (!rows[i].filled)
+            vivi_caps_set(caps, rows[i].cap, false);
 }
 
 int vivi_machine_init(struct vivi_machine *m, const struct vivi_driver *d,
@@ -143,12 +175,13 @@ int vivi_machine_init(struct vivi_machine *m, const struct vivi_driver *d,
     void *priv;
 
     assert(d && fx && caps);
-    assert(vivi_machine_mismatch(&d->caps, fx) == NULL);
+    assert(fx->lacks || vivi_machine_mismatch(&d->caps, fx) == NULL);
     priv = calloc(1, fx->machine_size);
     if (!priv)
         return vivi_fail_oom(err);
     *m = (struct vivi_machine){
         .driver = d, .fx = fx, .caps = *caps, .state = VIV_ST_CREATED, .priv = priv};
+    vivi_machine_narrow(&m->caps, fx);
     return 0;
 }
 
@@ -174,6 +207,8 @@ static const char *missing_because(const struct vivi_machine *m, enum vivi_cap c
 {
     const char *none = NULL;
 
+    if (m->fx && m->fx->lacks && (cap == VIVI_CAP_COUNT_ || vivi_caps_has(&m->driver->caps, cap)))
+        return m->fx->lacks;
     if (cap == VIVI_CAP_COUNT_)
         return "it has no such operation";
     if (m->driver->kind == VIVI_DRIVER_QEMU)

@@ -20,6 +20,12 @@ struct vivi_machine {
 const char *vivi_machine_mismatch(const struct vivi_caps *caps,
                                   const struct vivi_driver_effects *fx);
 
+/* The effects of a VM of that configuration: fx, or what it names instead; NULL stays NULL. */
+const struct vivi_driver_effects *vivi_effects_for(const struct vivi_driver_effects *fx,
+                                                   const struct vivi_config *c);
+/* Without the rows of slots that this table does not fill. */
+void vivi_machine_narrow(struct vivi_caps *caps, const struct vivi_driver_effects *fx);
+
 int vivi_machine_init(struct vivi_machine *m, const struct vivi_driver *d,
                       const struct vivi_driver_effects *fx, const struct vivi_caps *caps,
                       viv_error *err);

@@ -102,9 +102,16 @@ static json_t *timeline_json(const struct sources *s)
     return j;
 }
 
-/* Words of what this VM's driver can do on this host. */
-static json_t *capabilities_json(viv *v, const struct vivi_state *s)
+/* What is of this run stands in running.json, but a stopped VM shows the next one. */
+static const json_t *config_in_force(const struct sources *s)
 {
+    return s->config ? s->config : json_object_get(s->running, "config");
+}
+
+/* Words of what this VM's driver can do on this host. */
+static json_t *capabilities_json(viv *v, const struct vivi_state *s, const json_t *config)
+{
+    cleanup_config struct vivi_config c = {.name = NULL};
     const struct vivi_driver *driver = vivi_driver_find(s->driver);
     struct vivi_probe probe = {.usable = false};
     json_t *list = json_array();
@@ -113,6 +120,8 @@ static json_t *capabilities_json(viv *v, const struct vivi_state *s)
         return list;
     if (driver->probe(v->cache_dir, VIVI_ACCEL_AUTO, &probe, NULL) < 0 || !probe.usable)
         return list;
+    if (driver->narrow && config && vivi_config_decode(config, &c, NULL) == 0)
+        driver->narrow(&c, &probe.caps);
     for (unsigned i = 0; i < VIVI_CAP_COUNT_; i++) {
         if (vivi_caps_has(&probe.caps, (enum vivi_cap)i) &&
             json_array_append_new(list, json_string(vivi_cap_rows[i].word)) < 0) {
@@ -121,12 +130,6 @@ static json_t *capabilities_json(viv *v, const struct vivi_state *s)
         }
     }
     return list;
-}
-
-/* What is of this run stands in running.json, but a stopped VM shows the next one. */
-static const json_t *config_in_force(const struct sources *s)
-{
-    return s->config ? s->config : json_object_get(s->running, "config");
 }
 
 /* A forward as the configuration has it: host_port null = a free one, at the next start. */
@@ -278,7 +281,8 @@ static json_t *info_json(viv *v, const struct sources *s)
     bad |= json_object_set_new(doc, "autostart", autostart_json(s->vm_fd));
     bad |= json_object_set_new(doc, "stop", stop_json(&s->state));
     bad |= json_object_set_new(doc, "timeline", timeline_json(s));
-    bad |= json_object_set_new(doc, "capabilities", capabilities_json(v, &s->state));
+    bad |= json_object_set_new(doc, "capabilities",
+                               capabilities_json(v, &s->state, config_in_force(s)));
     if (!bad)
         return doc;
     json_decref(doc);

@@ -182,6 +182,7 @@ enum vivi_disk_format { VIVI_DISK_RAW, VIVI_DISK_QCOW2, VIVI_DISK_VHD, VIVI_DISK
 enum vivi_disk_cache { VIVI_CACHE_AUTO, VIVI_CACHE_NONE };
 enum vivi_memory_hotplug { VIVI_MEMORY_VIRTIO, VIVI_MEMORY_ACPI };
 enum vivi_offload { VIVI_OFFLOAD_ALL, VIVI_OFFLOAD_CHECKSUM, VIVI_OFFLOAD_NONE };
+enum vivi_ch_mode { VIVI_CH_API, VIVI_CH_CLI };
 enum vivi_switch { VIVI_SWITCH_AUTO, VIVI_SWITCH_ON, VIVI_SWITCH_OFF };
 
 /* What a disk or a NIC may do in a second; 0 = no limit. */
@@ -305,6 +306,7 @@ struct vivi_config {
     enum vivi_agent_mode agent;
     struct vivi_strings allow; /* sandbox.allow */
     enum vivi_switch landlock;
+    enum vivi_ch_mode ch_mode;
     enum vivi_ready_by ready_by;
     uint16_t ready_port; /* of TCP */
     int64_t ready_timeout_ms, stop_timeout_ms;

@@ -22,6 +22,7 @@ static const char *const format_words[] = {"raw", "qcow2", "vhd", "vhdx"};
 static const char *const cache_words[] = {"auto", "none"};
 static const char *const hotplug_words[] = {"virtio-mem", "acpi"};
 static const char *const offload_words[] = {"all", "checksum", "none"};
+static const char *const ch_mode_words[] = {"api", "cli"};
 static const char *const switch_words[] = {"auto", "on", "off"};
 static const char *const driver_words[] = {"auto", "cloud-hypervisor", "vz", "qemu", "fake"};
 static const char *const accel_words[] = {"auto", "kvm", "tcg", "hvf", "none"};
@@ -123,6 +124,7 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"agent.enabled", VIVI_DECODE_WORD, AT(vivi_config, agent), WORDS(agent_words)},
     {"sandbox.allow", VIVI_DECODE_STRINGS, AT(vivi_config, allow)},
     {"sandbox.landlock", VIVI_DECODE_WORD, AT(vivi_config, landlock), WORDS(switch_words)},
+    {"cloud_hypervisor.mode", VIVI_DECODE_WORD, AT(vivi_config, ch_mode), WORDS(ch_mode_words)},
     {"ready.by", VIVI_DECODE_READY, AT(vivi_config, ready_by), WORDS(ready_words)},
     {"ready.timeout", VIVI_DECODE_I64, AT(vivi_config, ready_timeout_ms)},
     {"stop.timeout", VIVI_DECODE_I64, AT(vivi_config, stop_timeout_ms)},

@@ -106,7 +106,7 @@ static void completing_says_everything_in_the_order_of_the_table(void **state)
         "\"watchdog\":{\"enabled\":false},"
         "\"serial\":{\"log\":\"auto\",\"log_limit\":16777216},"
         "\"agent\":{\"enabled\":\"auto\"},"
-        "\"sandbox\":{\"allow\":[],\"landlock\":\"auto\"},"
+        "\"sandbox\":{\"allow\":[],\"landlock\":\"auto\"},\"cloud_hypervisor\":{\"mode\":\"api\"},"
         "\"ready\":{\"by\":\"auto\",\"timeout\":120000},\"stop\":{\"timeout\":60000},"
         "\"restart\":{\"policy\":\"never\",\"backoff\":1000},\"fake\":{\"script\":null}}");
 }

@@ -59,9 +59,11 @@ static void read_config(struct vivi_monitor *m)
     }
     m->config_valid = true;
     m->machine.driver = m->env->driver(m->config.driver);
-    m->machine.fx = m->env->effects(m->config.driver);
+    m->machine.fx = vivi_effects_for(m->env->effects(m->config.driver), &m->config);
     if (m->machine.driver)
         m->machine.caps = m->machine.driver->caps;
+    if (m->machine.fx)
+        vivi_machine_narrow(&m->machine.caps, m->machine.fx);
     m->machine.state = m->st.state;
 }
 

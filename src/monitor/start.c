@@ -25,7 +25,7 @@ void vivi_launch_done(struct vivi_launch *l)
 static int find_driver(struct vivi_monitor *m, struct vivi_launch *l, viv_error *err)
 {
     l->driver = m->env->driver(l->config.driver);
-    l->fx = m->env->effects(l->config.driver);
+    l->fx = vivi_effects_for(m->env->effects(l->config.driver), &l->config);
     if (!l->driver) { /* recorded where there was one: the same words as at creation */
         enum vivi_driver_kind kind;
         char reason[200];

@@ -85,9 +85,26 @@ def run_in_guest(v, vm):
     lib.viv_rec_free(result)
 
 
+def call_its_vmm(vm):
+    """An interrupt, a core, and a VMM that has no API."""
+    err, result = Error(size=c.sizeof(Error)), P()
+    assert lib.viv_vm_nmi(vm, None, None, c.byref(result), c.byref(err)) == 0, err.message
+    assert json.loads(lib.viv_rec_json(result))["changed"] is True
+    lib.viv_rec_free(result)
+    with tempfile.TemporaryFile() as f:
+        assert lib.viv_vm_coredump(vm, f.fileno(), None, None, c.byref(result), c.byref(err)) == 0, err.message
+        assert f.read(4) == b"\x7fELF"
+        assert lib.viv_vm_coredump(vm, f.fileno(), None, None, None, c.byref(err)) == -2, err.message
+    lib.viv_rec_free(result)
+    assert lib.viv_vm_coredump(vm, -1, None, None, None, c.byref(err)) == -2, err.message
+    assert lib.viv_vm_api(vm, b"GET", b"vm.info", None, None, None, c.byref(result), c.byref(err)) == -5, err.message
+    assert lib.viv_vm_api(vm, b"POST", b"vm.info", None, None, None, c.byref(result), c.byref(err)) == -2
+    assert err.field == b"method"
+
+
 def main():
     root = tempfile.mkdtemp(prefix="vivp.")
-    print("1..6")
+    print("1..7")
     try:
         assert c.sizeof(Error) == 1024
         assert lib.viv_code_name(-3) == b"NOT_FOUND" and lib.viv_code_exit(3) == 3
@@ -120,13 +137,15 @@ def main():
         print("ok 4 - it is listed, and what is not there is not found")
         run_in_guest(v, vm)
         print("ok 5 - programs run in its guest, and end")
+        call_its_vmm(vm)
+        print("ok 6 - its VMM does what it can")
         assert lib.viv_vm_stop(vm, None, None, None, c.byref(err)) == 0, err.message
         assert lib.viv_vm_remove(vm, None, None, None, c.byref(err)) == 0, err.message
         for free, handle in (("viv_list_free", rows), ("viv_rec_free", info),
                              ("viv_rec_free", result), ("viv_opts_free", opts),
                              ("viv_vm_free", vm), ("viv_config_free", config), ("viv_close", v)):
             getattr(lib, free)(handle)
-        print("ok 6 - it is stopped and removed")
+        print("ok 7 - it is stopped and removed")
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -5,7 +5,9 @@
 
 extern const struct vivi_driver vivi_driver_cloud_hypervisor;
 extern const struct vivi_driver_effects vivi_effects_cloud_hypervisor;
+extern const struct vivi_driver_effects vivi_effects_ch_cli; /* without an API */
 
+#define CH_NEEDS_API       "it needs API mode (cloud_hypervisor.mode: api)"
 #define CH_MACHINE         "ch" /* it has one type only, and no name for it */
 #define CH_MIN_MAJOR       46
 #define CH_MAX_DISKS       16
@@ -93,6 +95,8 @@ bool ch_has_balloon(const struct vivi_config *c);
 bool ch_needs_shared_memory(const struct vivi_config *c);
 bool ch_wants_landlock(const struct vivi_config *c, const struct vivi_probe *p);
 
+/* The same as options, appended to the command line of p. 0 or −NO_MEMORY. Pure. */
+int ch_command_line(const json_t *vm_config, struct vivi_plan *p);
 /* The body of vm.create; a new reference, NULL: no memory. Pure. */
 json_t *ch_vm_config(const struct vivi_plan_input *in);
 /* The limits that disks share; a new reference, NULL: no memory. */

@@ -10,8 +10,19 @@
     X(DISK_RESIZE) X(COUNTERS) X(BOOT_FIRMWARE) X(CPU_TOPOLOGY) X(CPU_AFFINITY) X(HUGEPAGES)       \
     X(DISK_CACHE) X(DISK_LIMIT) X(IMAGE_FORMATS) X(NET_VHOST_USER) X(NET_TUNING) X(SHARE) X(VFIO)  \
     X(VDPA) X(PMEM) X(VSOCK) X(TPM) X(WATCHDOG) X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON)         \
-    X(BALLOON_RECLAIM) X(NUMA) X(NESTED) X(NMI) X(COREDUMP)
+    X(BALLOON_RECLAIM) X(NUMA) X(NESTED) X(NMI) X(COREDUMP) X(CLI_MODE)
+#define CH_WITHOUT_API(X) X(KILL) X(AGENT) X(STATE) X(ADOPT)
 /* clang-format on */
+
+/* Of the slots only these need no API. */
+static void ch_narrow(const struct vivi_config *c, struct vivi_caps *caps)
+{
+    static const struct vivi_caps without = VIVI_CAPSET(CH_WITHOUT_API);
+
+    for (int i = 0; c->ch_mode == VIVI_CH_CLI && i < VIVI_CAP_COUNT_; i++)
+        if (vivi_cap_rows[i].kind == VIVI_CAP_SLOT && !vivi_caps_has(&without, (enum vivi_cap)i))
+            vivi_caps_set(caps, (enum vivi_cap)i, false);
+}
 
 const struct vivi_driver vivi_driver_cloud_hypervisor = {
     .name = "cloud-hypervisor",
@@ -22,4 +33,5 @@ const struct vivi_driver vivi_driver_cloud_hypervisor = {
     .needs = ch_needs,
     .check = ch_check,
     .plan = ch_plan,
+    .narrow = ch_narrow,
 };

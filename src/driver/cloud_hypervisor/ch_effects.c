@@ -137,7 +137,7 @@ static enum viv_state state_of(const struct ch_answer *a)
     return state;
 }
 
-static void runs_now(struct ch_machine *m, enum viv_state state)
+void ch_runs_now(struct ch_machine *m, enum viv_state state)
 {
     m->phase = CH_RUNNING;
     m->paused = state == VIV_ST_PAUSED;
@@ -162,7 +162,7 @@ static void settle(struct ch_machine *m)
         return;
     }
     if (m->told != VIV_ST_STARTING) {
-        runs_now(m, m->told);
+        ch_runs_now(m, m->told);
         return;
     }
     if (!m->booting && m->cause == CH_CAUSE_NONE) {
@@ -249,7 +249,7 @@ static void is_booted(struct ch_machine *m, const struct ch_answer *a, const viv
     viv_error why = err ? *err : (viv_error)VIV_ERROR_INIT;
 
     if (!err) {
-        runs_now(m, VIV_ST_RUNNING);
+        ch_runs_now(m, VIV_ST_RUNNING);
         return;
     }
     if (a)
@@ -403,14 +403,17 @@ static int ch_adopt(void *m, const struct vivi_machine_start *s, uint64_t op, vi
     return begin(m, s, true, op, err);
 }
 
-static void ch_drained(void *priv, uint64_t token, uint64_t log_size)
+void ch_drained(void *priv, uint64_t token, uint64_t log_size)
 {
     struct ch_machine *m = priv;
 
     (void)log_size;
     if (token != 0 && token == m->drain_adopt) {
         m->drain_adopt = 0;
-        settle(m);
+        if (m->cli)
+            ch_cli_drained(m);
+        else
+            settle(m);
     } else if (token != 0 && token == m->drain_reset) {
         ch_reset_drained(m);
     } else if (token != 0 && token == m->drain_log) {
@@ -496,10 +499,12 @@ static int ch_coredump(void *m, const char *path, uint64_t op, viv_error *err)
     return save_to(m, path, &r, err);
 }
 
-static void ch_done(void *priv)
+void ch_done(void *priv)
 {
     struct ch_machine *m = priv;
 
+    if (m->later)
+        m->host->loop->timer_stop(m->later);
     ch_http_close(&m->http);
     ch_agents_done(m);
     ch_raws_done(m);
@@ -508,8 +513,14 @@ static void ch_done(void *priv)
     memset(m, 0, sizeof(*m));
 }
 
+static const struct vivi_driver_effects *ch_effects_of(const struct vivi_config *c)
+{
+    return c->ch_mode == VIVI_CH_CLI ? &vivi_effects_ch_cli : &vivi_effects_cloud_hypervisor;
+}
+
 const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .name = "cloud-hypervisor",
+    .of = ch_effects_of,
     .agent_fresh = true, /* every vsock connection is a new one */
     .machine_size = sizeof(struct ch_machine),
     .start = ch_start,

@@ -7,6 +7,7 @@
 
 #define CH_AGENTS_MAX   4
 #define CH_REMOVALS_MAX 32
+#define CH_QUERIES_MAX  8
 #define CH_RAWS_MAX     4 /* of the ten connections that the VMM takes */
 
 enum ch_tag {
@@ -84,6 +85,11 @@ struct ch_machine {
     struct ch_http http;
     struct ch_version version; /* as vmm.ping says */
     enum ch_phase phase;
+    bool cli;                         /* without an API: what is known comes from the events */
+    struct vivi_proc_id vmm;          /* of cli */
+    struct vivi_timer *later;         /* of cli: answers that need nobody */
+    uint64_t queries[CH_QUERIES_MAX]; /* of cli */
+    size_t n_queries;
     bool adopting;       /* else starting */
     uint64_t begin_op;   /* start or adopt, until it is done */
     enum viv_state told; /* adoption: what vm.info said; STOPPED: no VM */
@@ -123,6 +129,10 @@ void ch_tell_state(struct ch_machine *m, enum viv_state state);
 /* ---- ch_effects.c ---- */
 /* PUT verb without a body, answered by tag and op. */
 int ch_ask(struct ch_machine *m, const char *verb, enum ch_tag tag, uint64_t op, viv_error *err);
+/* vCPUs run, or stand still: start or adopt is done. */
+void ch_runs_now(struct ch_machine *m, enum viv_state state);
+void ch_drained(void *m, uint64_t token, uint64_t log_size);
+void ch_done(void *m);
 int ch_get(struct ch_machine *m, const char *verb, enum ch_tag tag, uint64_t op, viv_error *err);
 
 /* ---- stream.c: events and complaints ---- */
@@ -180,6 +190,14 @@ void ch_resize_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a
 uint64_t ch_actual_memory(const struct ch_answer *a);
 void ch_sizes_ended(struct ch_machine *m, const viv_error *why);
 void ch_sizes_done(struct ch_machine *m);
+
+/* ---- cli.c: without an API ---- */
+/* The events tell that it runs. */
+void ch_cli_booted(struct ch_machine *m);
+/* All events so far were seen. */
+void ch_cli_drained(struct ch_machine *m);
+/* A guest that has ended leaves its process; the process has to be told. */
+void ch_cli_end(const struct ch_machine *m);
 
 /* ---- agent.c ---- */
 int ch_agent_connect(void *m, uint64_t op, viv_error *err);

@@ -1,6 +1,6 @@
 /*
- * One run of Cloud Hypervisor: a short command line, and the requests that make the machine. Pure
- * and deterministic.
+ * One run of Cloud Hypervisor: a short command line, and the requests that make the machine; or,
+ * without an API, one command line that says it all. Pure and deterministic.
  *
  * Streams. The VMM's own console modes lose output when a reader goes, or stop the guest when a
  * reader stays away, so serial is its stdout: a FIFO opened without blocking, whose other end the
@@ -23,13 +23,18 @@ enum child_fd {
     FD_EVENTS_RW
 };
 
-static int plan_argv(struct vivi_plan *p)
+static bool has_api(const struct vivi_config *c)
+{
+    return c->ch_mode == VIVI_CH_API;
+}
+
+static int plan_argv(const struct vivi_config *c, struct vivi_plan *p)
 {
     int r = vivi_plan_arg(p, "%s", p->exe);
 
-    if (r == 0)
+    if (r == 0 && has_api(c))
         r = vivi_plan_arg(p, "--api-socket");
-    if (r == 0)
+    if (r == 0 && has_api(c))
         r = vivi_plan_arg(p, "fd=%d", FD_API);
     if (r == 0)
         r = vivi_plan_arg(p, "--event-monitor");
@@ -65,7 +70,7 @@ static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
     };
     int r = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(ports) && r == 0; i++)
+    for (size_t i = has_api(in->config) ? 0 : 1; i < ARRAY_SIZE(ports) && r == 0; i++)
         r = vivi_plan_port(p, &ports[i]);
     if (r == 0)
         r = vivi_plan_stderr(p);
@@ -99,7 +104,12 @@ static int plan_requests(const struct vivi_plan_input *in, struct vivi_plan *p)
     if (in->how == VIVI_HOW_RESTORE)
         return plan_restore(in, p);
     body = ch_vm_config(in);
+    if (body && !has_api(in->config)) {
+        int r = ch_command_line(body, p);
 
+        json_decref(body);
+        return r;
+    }
     if (body)
         p->requests =
             json_pack("[{s:s, s:o}, {s:s}]", "verb", "vm.create", "body", body, "verb", "vm.boot");
@@ -112,8 +122,11 @@ int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *
 
     if (in->how == VIVI_HOW_INCOMING)
         return vivi_fail(err, VIV_E_UNSUPPORTED, "the cloud-hypervisor driver takes no migrations");
+    if (in->how == VIVI_HOW_RESTORE && !has_api(in->config))
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "a snapshot: " CH_NEEDS_API);
     p.exe = strdup(in->facts->probe.exe);
-    if (!p.exe || plan_argv(&p) < 0 || plan_ports(in, &p) < 0 || plan_requests(in, &p) < 0)
+    if (!p.exe || plan_argv(in->config, &p) < 0 || plan_ports(in, &p) < 0 ||
+        plan_requests(in, &p) < 0)
         return vivi_fail_oom(err);
     *ret = p;
     memset(&p, 0, sizeof(p));

@@ -37,6 +37,10 @@ static void quit_now(struct ch_machine *m)
     if (m->quitting || m->phase == CH_GONE)
         return;
     m->quitting = true;
+    if (m->cli) {
+        ch_cli_end(m);
+        return;
+    }
     (void)ch_ask(m, "vmm.shutdown", CH_T_QUIT, 0, NULL); /* refused: it is ending already */
 }
 
@@ -186,6 +190,8 @@ static void on_vm_event(struct ch_machine *m, const struct ch_event *e)
         m->booted = false;
     } else if (strcmp(e->name, "booted") == 0) {
         m->booted = true;
+        if (m->cli)
+            ch_cli_booted(m);
     } else if (strcmp(e->name, "rebooting") == 0) {
         on_reset(m, e->stamp);
     } else if (strcmp(e->name, "rebooted") == 0) {

@@ -157,12 +157,8 @@ class Api:
         return response(204) if result is None else response(200, to_json(result))
 
     def write_journal(self, entry, data):
-        if self.conf["journal"]:
-            entry["status"] = int(data[9:12]) if data and data.startswith(b"HTTP/1.1 ") else None
-            line = json.dumps(entry) + "\n"
-            fd = os.open(self.conf["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            os.write(fd, line.encode())
-            os.close(fd)
+        entry["status"] = int(data[9:12]) if data and data.startswith(b"HTTP/1.1 ") else None
+        self.process.journal(entry)
 
     # ---- faults: {"at": endpoint or "*", "nth": 1, "do": …} ----
 

@@ -1,4 +1,6 @@
 """The command line: options as clap takes them, and the plain mode in which they are the whole configuration."""
+import re
+
 from . import schema
 
 FLAGS = {"--pvpanic", "--watchdog", "--landlock", "--no-shutdown"}
@@ -9,7 +11,7 @@ VALUES = {"--api-socket", "--event-monitor", "--log-file", "--log-format", "--se
           "--landlock-rules", "--gdb"}
 LISTS = {"--disk": ("disks", "Disk"), "--net": ("net", "Net"), "--fs": ("fs", "Fs"), "--pmem": ("pmem", "Pmem"),
          "--device": ("devices", "Device"), "--user-device": ("user_devices", "UserDevice"), "--vdpa": ("vdpa", "Vdpa"),
-         "--numa": ("numa", "Numa"), "--landlock-rules": ("landlock_rules", "LandlockRule"),
+         "--generic-vhost-user": ("generic_vhost_user", "GenericVhostUser"), "--numa": ("numa", "Numa"), "--landlock-rules": ("landlock_rules", "LandlockRule"),
          "--pci-segment": ("pci_segments", "PciSegment")}
 OBJECTS = {"--cpus": ("cpus", "Cpus"), "--memory": ("memory", "Memory"), "--rng": ("rng", "Rng"),
            "--balloon": ("balloon", "Balloon"), "--vsock": ("vsock", "Vsock"), "--platform": ("platform", "Platform"),
@@ -20,6 +22,9 @@ ALONE = {"--api-socket", "--event-monitor", "--log-file", "--log-format", "--sec
 RENAMED = {"boot": "boot_vcpus", "max": "max_vcpus", "socket": "socket"}
 SINCE = {"--no-shutdown": 52, "--log-format": 52, "--generic-vhost-user": 52}
 HINT = "\n\nFor more information, try '--help'."
+TOPOLOGY = ("threads_per_core", "cores_per_die", "dies_per_package", "packages")
+BUCKETS = {"bw": "bandwidth", "ops": "ops"}
+BUCKET_PARTS = ("size", "one_time_burst", "refill_time")
 SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -41,19 +46,40 @@ class Options:
 
 
 def split(text):
-    """`a=b,c=[1,2],d` as pairs; brackets and quotes hold commas together."""
-    parts, depth, quoted, word = [], 0, False, ""
+    """`a=b,c=[1,2],d` as pairs; brackets and quotes hold commas together, a doubled quote is one."""
+    parts, depth, quoted, word, last = [], 0, False, "", ""
     for c in text:
         if c == '"':
+            word += '"' if last == '"' and not quoted else ""
             quoted = not quoted
         elif c == "," and depth == 0 and not quoted:
             parts.append(word)
             word = ""
-            continue
-        depth += (c == "[") - (c == "]")
-        if c != '"':
+        else:
+            depth += 0 if quoted else (c == "[") - (c == "]")
             word += c
+        last = c
     return [p.partition("=")[::2] for p in parts + [word] if p]
+
+
+def affinity(text):
+    """`[0@[2,3],1@[4]]`"""
+    return [{"vcpu": int(vcpu), "host_cpus": [int(c) for c in cpus.split(",")]}
+            for vcpu, cpus in re.findall(r"(\d+)@\[([\d,]+)\]", text)]
+
+
+def nested(kind, key, value, out):
+    """What is flat here and nested in the JSON: True, it was."""
+    bucket, _, part = key.partition("_")
+    if kind == "Cpus" and key == "topology":
+        out[key] = dict(zip(TOPOLOGY, map(int, value.split(":"))))
+    elif kind == "Cpus" and key == "affinity":
+        out[key] = affinity(value)
+    elif bucket in BUCKETS and part in BUCKET_PARTS and "rate_limiter_config" in schema.TYPES[kind]:
+        out.setdefault("rate_limiter_config", {}).setdefault(BUCKETS[bucket], {})[part] = int(value)
+    else:
+        return False
+    return True
 
 
 def number(text):
@@ -80,6 +106,8 @@ def convert(kind, text):
 def object_of(kind, text, option):
     out = {}
     for key, value in split(text):
+        if nested(kind, key, value, out):
+            continue
         member = schema.TYPES[kind].get("fds" if key == "fd" and kind == "Net" else RENAMED.get(key, key))
         if key == "socket" and kind in ("Disk", "Net"):
             member = schema.TYPES[kind]["vhost_socket"]

@@ -180,6 +180,12 @@ class Process:
             except Refused as e:
                 raise Fatal("Error booting VM", "The VM could not boot", *e.chain) from e
 
+    def journal(self, entry):
+        if self.conf["journal"]:
+            fd = os.open(self.conf["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            os.write(fd, (json.dumps(entry) + "\n").encode())
+            os.close(fd)
+
     def end(self, code, flush=True):
         """Ends the loop; flush: as an orderly end does, the socket's file included."""
         self.code, self.status = code, flush

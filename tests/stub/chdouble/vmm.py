@@ -252,10 +252,13 @@ class Vmm:
 
     def begin(self, config):
         """The plain command-line mode: create and boot."""
+        reader = schema.Reader(self.version, 0)
         try:
-            config = schema.Reader(self.version, 0).object(config, "VmConfig")
+            whole = reader.object(config, "VmConfig")
         except schema.Wrong as e:
             raise Refused("Error parsing config", str(e)) from e
+        self.process.journal({"path": "(command line)", "body": config, "complaints": reader.complaints})
+        config = whole
         self.vm_create(config)
 
         def booted(_, error=None):
