@@ -262,7 +262,8 @@ int vivi_machine_may_device(const struct vivi_machine *m, enum vivi_device_kind 
     int r = may_kind(m, &device_rules[kind], m->fx ? m->fx->device_kinds : 0, VIVI_DEVICE_BIT(kind),
                      err);
 
-    return r < 0 || !m->fx->may_device ? r : m->fx->may_device(m->priv, kind, adding, err);
+    return r < 0 || !m->fx || !m->fx->may_device ? r
+                                                 : m->fx->may_device(m->priv, kind, adding, err);
 }
 
 int vivi_machine_may_resize(const struct vivi_machine *m, const struct vivi_resize *what,
@@ -271,7 +272,7 @@ int vivi_machine_may_resize(const struct vivi_machine *m, const struct vivi_resi
     int r = may_kind(m, &resize_rules[what->kind], m->fx ? m->fx->resize_kinds : 0,
                      VIVI_RESIZE_BIT(what->kind), err);
 
-    return r < 0 || !m->fx->may_resize ? r : m->fx->may_resize(m->priv, what, err);
+    return r < 0 || !m->fx || !m->fx->may_resize ? r : m->fx->may_resize(m->priv, what, err);
 }
 
 int vivi_machine_may_raw(const struct vivi_machine *m, viv_error *err)

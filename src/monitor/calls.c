@@ -180,14 +180,14 @@ int vivi_call_begin(struct vivi_monitor *m, struct vivi_client *c, const struct 
     struct vivi_called *k = NULL;
     int r = may(m, q->verb, err);
 
-    for (size_t i = 0; r == 0 && i < VIVI_CALLS_MAX && !k; i++)
-        if (m->calls.items[i].op == 0)
-            k = &m->calls.items[i];
-    if (r == 0 && !k)
-        r = vivi_fail(err, VIV_E_BUSY, "%d calls to its VMM wait for an answer already",
-                      VIVI_CALLS_MAX);
     if (r < 0)
         return r;
+    for (size_t i = 0; i < VIVI_CALLS_MAX && !k; i++)
+        if (m->calls.items[i].op == 0)
+            k = &m->calls.items[i];
+    if (!k)
+        return vivi_fail(err, VIV_E_BUSY, "%d calls to its VMM wait for an answer already",
+                         VIVI_CALLS_MAX);
     *k = (struct vivi_called){.m = m,
                               .op = ++m->next_dop,
                               .client = c,

@@ -131,8 +131,8 @@ void ch_tell_state(struct ch_machine *m, enum viv_state state);
 int ch_ask(struct ch_machine *m, const char *verb, enum ch_tag tag, uint64_t op, viv_error *err);
 /* vCPUs run, or stand still: start or adopt is done. */
 void ch_runs_now(struct ch_machine *m, enum viv_state state);
-void ch_drained(void *m, uint64_t token, uint64_t log_size);
-void ch_done(void *m);
+void ch_drained(void *priv, uint64_t token, uint64_t log_size);
+void ch_done(void *priv);
 int ch_get(struct ch_machine *m, const char *verb, enum ch_tag tag, uint64_t op, viv_error *err);
 
 /* ---- stream.c: events and complaints ---- */
@@ -204,7 +204,7 @@ int ch_agent_connect(void *m, uint64_t op, viv_error *err);
 void ch_agents_done(struct ch_machine *m);
 
 /* ---- raw.c ---- */
-int ch_raw(void *m, const struct vivi_raw *call, uint64_t op, viv_error *err);
+int ch_raw(void *priv, const struct vivi_raw *call, uint64_t op, viv_error *err);
 int64_t ch_raw_ms(const char *endpoint);
-void ch_raw_drop(void *m, uint64_t op);
+void ch_raw_drop(void *priv, uint64_t op);
 void ch_raws_done(struct ch_machine *m);
