@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "monitor/agent.h"
 #include "monitor/apply.h"
+#include "monitor/disks.h"
 #include "monitor/monitor.h"
 
 #define ID_SIZE     72          /* names are shorter */
@@ -323,6 +324,8 @@ static int begin_device(struct vivi_monitor *m, const struct vivi_change *c, con
     if (d.index == SIZE_MAX)
         return vivi_fail(err, VIV_E_INTERNAL, "%s is not in the configuration", c->path);
     r = check_device(m, c->path, err);
+    if (r == 0 && w->device == VIVI_DEV_DISK)
+        r = vivi_disks_grow(&m->changes.config, w->id, err);
     return r < 0 ? r : vivi_machine_device_add(&m->machine, &d, m->changes.now.dop, err);
 }
 

@@ -9,6 +9,7 @@
  * can hand them on; so does the master of a pseudo-terminal. Files of an earlier run are removed
  * first: nobody who still had one open may write into this run.
  */
+#include "monitor/disks.h"
 #include "monitor/terminal.h"
 
 #include <errno.h>
@@ -200,6 +201,8 @@ int vivi_launch_apply(struct vivi_monitor *m, viv_error *err)
                                   .map = a.map};
     int r = vivi_vmdir_ensure_run(&m->dir, err);
 
+    if (r >= 0)
+        r = vivi_disks_grow(&m->config, NULL, err);
     for (size_t i = 0; i < m->plan.n_ports && r >= 0; i++)
         r = apply_port(&a, &m->plan.ports[i], err);
     if (r < 0)

@@ -1,6 +1,7 @@
 """viv device and viv resize: devices and sizes of a VM that runs, against the fake and a real guest."""
 
 import os
+import time
 
 import pytest
 import vivtest
@@ -267,6 +268,34 @@ def test_what_cannot_be_in_a_real_machine_is_refused(root, guest, image):
             (["resize", "web", "--balloon", "300MiB"], "memory.balloon: 300MiB is more than memory.size (256MiB)")):
         assert text in root(*argv, code=2).err
     assert vm.info()["config"]["cpus"]["count"] == 1 and list(rows(vm)) == ["data", "n0"]
+
+
+def test_a_disk_grows_while_its_vm_is_stopped_and_a_balloon_is_there_from_the_start(root, guest, image):
+    vm = root.qemu("web", guest, disks=[{"id": "data", "path": image}], memory={"size": "256MiB", "balloon": "192MiB"},
+                   agent={"enabled": "on"})
+
+    def left():
+        return root("stats", "web", "-o", "json").json()["balloon_bytes"]
+
+    root("resize", "web", "--disk", "data=16MiB")
+    r = root("resize", "web", "--disk", "data=4MiB", code=2)
+    assert "disks.data.size: 4MiB is less than the image has (8MiB)" in r.err
+    vm.boot()
+    assert os.path.getsize(image) == 16 << 20 and run(vm, "cat /sys/block/vda/size") == "32768"
+    end = time.monotonic() + DEADLINE
+    while left() != 192 << 20 and time.monotonic() < end:
+        run(vm, "true")  # its driver is there; it gives page by page
+    assert left() == 192 << 20
+    root("resize", "web", "--balloon", "all", deadline=DEADLINE)
+    assert left() == 256 << 20
+
+
+def test_a_disk_that_comes_grows_to_its_size(root, image):
+    vm = root.fake("web", "ready after=1ms")
+    vm("start", "--wait")
+    device(vm, "add", "disk", image, "id=data", "size=12MiB")
+    assert os.path.getsize(image) == 12 << 20
+    vm("rm", "-f")
 
 
 def test_no_place_is_left_in_a_real_machine(root, guest, image, tmp_path):

@@ -26,6 +26,7 @@ enum qemu_hot_tag {
     H_MEMORY_SUM,
     H_MEMORY_SET,
     H_MEMORY_LOOK,
+    H_BALLOON_FIRST,
     H_BALLOON_SUM,
     H_BALLOON_SET,
     H_BALLOON_LOOK,
@@ -77,6 +78,11 @@ void qemu_hot_reply(struct qemu_hot *h, int tag, uint64_t op, const json_t *valu
                     const viv_error *err);
 /* An event of the stream; told here, too, when the VMM is gone. */
 void qemu_hot_event(struct qemu_hot *h, const struct qmp_message *msg);
+
+/* Before the guest runs for the first time: what is configured and has no place on the command
+ * line.
+ */
+void qemu_hot_start(struct qemu_hot *h);
 
 /* What the slots do. */
 int qemu_hot_add(struct qemu_hot *h, const struct vivi_device *d, uint64_t op, viv_error *err);

@@ -275,6 +275,15 @@ static void balloon_reply(struct qemu_hot *h, int tag, const json_t *value, cons
         have_balloon(h, u64_of(value, "actual"));
 }
 
+/* The guest gives its part as soon as it has a driver for it. */
+void qemu_hot_start(struct qemu_hot *h)
+{
+    uint64_t left = h->config->balloon_bytes;
+
+    if (left > 0 && left < h->config->memory_bytes)
+        ask(h, "balloon", json_pack("{s:I}", "value", (json_int_t)left), H_BALLOON_FIRST);
+}
+
 /* ---- disks ---- */
 
 static const json_t *find_node(const json_t *nodes, const char *name)

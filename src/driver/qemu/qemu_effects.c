@@ -471,6 +471,7 @@ static void on_ready(void *arg)
         r = send_op(m, "set-action", reboot_action("shutdown"), T_ADOPT_ACTION, 0, &why);
     } else {
         emit(m, (struct vivi_driver_event){.kind = VIVI_EV_CREATED});
+        qemu_hot_start(&m->hot);
         r = send_op(m, "cont", NULL, T_START, 0, &why);
     }
     if (r < 0)
