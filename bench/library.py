@@ -56,6 +56,20 @@ class Library:
                 return at
         raise RuntimeError("no event came")
 
+    def gives_up_after_ms(self, name, timeout_ms):
+        """How long waiting for a VM that never gets ready takes."""
+        vm, opts = ctypes.c_void_p(), ctypes.c_void_p()
+        self.check(self.so.viv_lookup(self.v, name.encode(), ctypes.byref(vm), ctypes.byref(self.err)))
+        self.check(self.so.viv_opts_new(ctypes.byref(opts), ctypes.byref(self.err)))
+        self.check(self.so.viv_opts_set_i64(opts, b"timeout_ms", ctypes.c_int64(timeout_ms), ctypes.byref(self.err)))
+        begin = time.monotonic_ns()
+        r = self.so.viv_vm_wait(vm, opts, None, None, ctypes.byref(self.err))
+        took = (time.monotonic_ns() - begin) / 1e6
+        self.so.viv_opts_free(opts)
+        self.so.viv_vm_free(vm)
+        assert r == -6, f"a wait that must time out ended with {r}"
+        return took
+
     def drain(self):
         while self.check(self.so.viv_dispatch(self.v, ctypes.byref(self.err))) >= 0 and self.next():
             pass

@@ -215,7 +215,7 @@ static void a_silent_monitor_times_out_in_time_and_says_what_goes_on(void **stat
     assert_int_equal(viv_vm_wait(m, o, NULL, NULL, &err), -VIV_E_TIMEOUT);
     took = now_ms() - begin;
     assert_string_equal(err.message, "not ready after 0.2 s; it goes on running");
-    assert_in_range(took, 200, 250);
+    assert_in_range(took, 200, DEADLINE_MS); /* how late it may be: bench, section late */
     viv_opts_free(o);
     viv_vm_free(m);
 }
@@ -233,7 +233,7 @@ static void waiting_with_a_limit_leaves_the_operation_in_flight(void **state)
     begin = now_ms();
     assert_int_equal(viv_op_wait(op, 100, NULL, &err), -VIV_E_TIMEOUT);
     took = now_ms() - begin;
-    assert_in_range(took, 100, 150);
+    assert_in_range(took, 100, DEADLINE_MS);
     assert_int_equal(viv_op_done(op), 0);
     assert_int_equal(viv_op_cancel(op, NULL), 0);
     assert_int_equal(viv_op_done(op), 1);
