@@ -61,7 +61,7 @@ def candidates(root, *words):
     (["device", "add", "webserver", "vsock", ""], ["cid="]),
     (["device", "add", "webserver", "net", "ma"], ["mac="]),
     (["device", "add", "webserver", "net", "type=t"], ["type=tap"]),
-    (["device", "add", "--live", "webserver", "disk", "path=x", "limit."], ["limit.bandwidth=", "limit.group=", "limit.ops="]),
+    (["device", "add", "--live", "webserver", "disk", "path=x", "limit."], ["limit.bandwidth=", "limit.ops=", "limit.group="]),
     (["device", "rm", "webserver", "net", ""], ["n0"]),
     (["device", "rm", "webserver", "disk", ""], []),
     (["device", "ls", "webserver", ""], []),
