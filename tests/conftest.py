@@ -97,6 +97,13 @@ def module_root(viv):
         yield r
 
 
+@pytest.fixture(scope="module")
+def other_root(viv):
+    """A second state root beside module_root, as another host would have one."""
+    with state_root(viv) as r:
+        yield r
+
+
 @pytest.fixture
 def user_root(viv):
     """A state root that belongs to an ordinary user, and a viv that runs as that user."""

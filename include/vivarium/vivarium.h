@@ -254,6 +254,31 @@ VIV_API int viv_vm_snapshot(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_r
                             viv_error *err);
 VIV_API int viv_vm_restore(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                            viv_error *err);
+/*
+ * Live migration: the three calls are for both ends of a channel that the caller has between two
+ * state roots; viv(1) does it over ssh. What must never be is two that run: from "send" on the VM
+ * is not started again here unless it is known that it did not arrive there.
+ *
+ * viv_vm_migrate, step:
+ *   offer: answers at once with "offer", an object for viv_create_incoming and viv_vm_receive, or
+ *     refuses with what is in the way. With the options of send.
+ *   send: url, where the other VMM waits; to, how the destination is called in messages; tls_dir,
+ *     absolute, with keys; local, the memory changes hands on this host; downtime_ms, timeout_s,
+ *     connections, or the VMM's own. Over when the VM runs there (its state here is stopped) or
+ *     goes on here (an error). A note at least every second: doing, elapsed_ms.
+ *   settle: arrived, what the other end says about a VM of which this end cannot know.
+ * viv_create_incoming: offer, as JSON text. A VM that nothing but viv_vm_receive makes run. Errors:
+ *   EXISTS the name or the uuid is in use; UNSUPPORTED the VMM, or the CPU, is not one that could
+ *   take it; as viv_create what the configuration names and is not here.
+ * viv_vm_receive: offer; listen, "unix" or "tcp:HOST:PORT"; tls_dir; wait_ms for somebody to come
+ *   (60 s). Over when it runs here. A note says where it listens: listening, the url. With abort
+ *   only: nobody will come; ends like the receive that is in flight.
+ */
+VIV_API int viv_vm_migrate(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                           viv_error *err);
+VIV_API int viv_create_incoming(viv *v, const char *offer, viv_vm **ret, viv_error *err);
+VIV_API int viv_vm_receive(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                           viv_error *err);
 /* Records, oldest first: name, created_at, size_bytes on the disk, memory_bytes, driver,
  * vmm_version, disks (how many); or name and error. From files; needs nobody. */
 VIV_API int viv_vm_snapshots(viv_vm *m, viv_list **ret, viv_error *err);

@@ -124,6 +124,27 @@ static const struct vivi_flag flags_snapshot[] = {
     END,
 };
 
+static const struct vivi_flag flags_migrate[] = {
+    {"--via", 0, VIVI_V_TEXT, "WAY", NULL, "tcp:HOST of ssh://HOST, else unix",
+     "how the machine goes: unix (both ends are on this host), or tcp:HOST[:PORT] as the "
+     "destination is reached from here"},
+    {"--tls", 0, VIVI_V_DIR, "DIR", NULL, NULL,
+     "encrypt, with the keys in this directory (Cloud Hypervisor 53 or later)"},
+    {"--remote-tls", 0, VIVI_V_TEXT, "DIR", NULL, "that of --tls", "the same on the destination"},
+    {"--local", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "both ends are on this host: the memory changes hands as it is"},
+    {"--downtime", 0, VIVI_V_DURATION, "TIME", NULL, "that of the VMM",
+     "how long the guest may stand still"},
+    {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "that of the VMM",
+     "give up after this time; the guest goes on here"},
+    {"--connections", 0, VIVI_V_NUMBER, "N", NULL, "1", "how many of them carry memory, with tcp"},
+    {"--resolve", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "ask the destination of an interrupted migration whether the VM is there"},
+    {"--stdio", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "receive: the other end is at standard input and output"},
+    END,
+};
+
 static const struct vivi_flag flags_stop[] = {
     {"--timeout", 't', VIVI_V_DURATION, "TIME", NULL, "60s",
      "how long the guest may take before the VMM is ended; 0 kills at once"},
@@ -380,6 +401,9 @@ const struct vivi_command vivi_commands[] = {
      "viv-debug", VIVI_TARGETS_FILE, NULL, ONLY(flags_coredump), vivi_cmd_coredump, false},
     {"api", NULL, "Life", "call the VMM's own API", "[FLAGS] VM GET|PUT ENDPOINT [BODY]",
      "viv-debug", VIVI_TARGETS_API, NULL, ONLY(flags_api), vivi_cmd_api, false},
+    {"migrate", NULL, "Life", "move a running VM to another host, without a stop",
+     "[FLAGS] VM ssh://HOST | VM root:DIR | VM exec:COMMAND | --resolve VM | receive --stdio",
+     "viv-migrate", VIVI_TARGETS_ONE, NULL, ONLY(flags_migrate), vivi_cmd_migrate, false},
     {"ps", "ls", "Looking", "list VMs", "[FLAGS]", "viv-ps", VIVI_TARGETS_NONE, NULL,
      ONLY(flags_ps), vivi_cmd_ps, false},
     {"inspect", NULL, "Looking", "all that is known about VMs", "[FLAGS] VM…", "viv-ps",

@@ -103,7 +103,21 @@ struct vivi_plan_input {
     const char *run_dir; /* absolute: sockets and FIFOs */
     const char *vm_dir;  /* absolute: logs */
     enum vivi_how how;
-    const char *restore_dir; /* absolute; RESTORE: what the snapshot slot of this driver wrote */
+    const char *restore_dir;  /* absolute; RESTORE: what the snapshot slot of this driver wrote */
+    const char *incoming_url; /* INCOMING: where the VMM waits for the machine, in the driver's own
+                                 form: "unix:/path", "tcp:host:port" */
+    const char *incoming_tls; /* INCOMING: absolute, a directory with keys; NULL: none */
+};
+
+/* ---- migration ---- */
+
+struct vivi_migration {
+    const char *url;     /* where the other VMM waits: "unix:/path", "tcp:host:port" */
+    const char *tls_dir; /* absolute, a directory with keys; NULL: none */
+    bool local;          /* on this host the memory may change hands as it is */
+    int64_t downtime_ms; /* how long the guest may stand still; −1: the VMM's own */
+    int64_t timeout_s;   /* until the VMM gives up; −1: the VMM's own */
+    int64_t connections; /* −1: the VMM's own */
 };
 
 /* ---- the pure table ---- */
@@ -139,6 +153,14 @@ struct vivi_driver {
 
     /* optional: takes away the rows that a VM of that configuration cannot have. Pure. */
     void (*narrow)(const struct vivi_config *c, struct vivi_caps *caps);
+
+    /*
+     * Whether a machine of that configuration can be sent that way by a VMM of that version, and
+     * survives it. Pure; NULL where there is no migration. to NULL: only the machine is looked at.
+     * 0, or −UNSUPPORTED with the field that is in the way.
+     */
+    int (*may_move)(const struct vivi_config *c, const char *version,
+                    const struct vivi_migration *to, viv_error *err);
 
     const struct vivi_driver_effects
         *effects; /* NULL in the library (the monitor fills its own copy of the registry) */
@@ -192,12 +214,13 @@ enum vivi_event_kind {
     VIVI_EV_API,     /* the VMM's API answered for the first time (timeline step api) */
     VIVI_EV_CREATED, /* the machine is made, its vCPUs do not run yet (timeline step created); start
                         only */
-    VIVI_EV_PROGRESS, /* operation op goes on: text, done of total (bytes or CPUs; total 0 =
-                       * unknown)
-                       */
-    VIVI_EV_DEVICE,   /* a device has left the machine: device_kind, id. Told once for each, before
-                        the   DONE of the removal that asked for it; also when that had timed out or
-                        nobody   had asked. */
+    VIVI_EV_PROGRESS,  /* operation op goes on: text, done of total (bytes or CPUs; total 0 =
+                        * unknown)
+                        */
+    VIVI_EV_DEVICE,    /* a device has left the machine: device_kind, id. Told once for each, before
+                         the   DONE of the removal that asked for it; also when that had timed out or
+                         nobody   had asked. */
+    VIVI_EV_LISTENING, /* INCOMING: the other side may send now */
     VIVI_EV_PORTS /* the forwards of this run as they are, before the DONE of start or adopt, if any
                      was asked for without a host port: value is a list of {net, protocol, host_ip,
                      host_port or null, guest_port} */
@@ -414,6 +437,21 @@ struct vivi_driver_effects {
     int (*raw)(void *m, const struct vivi_raw *call, uint64_t op, viv_error *err);
     int64_t (*raw_ms)(const char *endpoint);
     void (*raw_drop)(void *m, uint64_t op);
+
+    /*
+     * optional, both together, with may_move of the pure table.
+     *
+     * migrate_send: of a machine that runs or stands still. The VMM sends it and ends; its end is
+     * the success: ENDING with MIGRATED comes before, and no DONE. PROGRESS meanwhile. DONE with an
+     * error when the machine is here as it was, after STATE told how that is. to NULL: a former
+     * monitor has asked for it; what comes of that is told in the same way.
+     *
+     * A plan made with INCOMING makes start wait for the machine: LISTENING, then DONE when it is
+     * here and is as it was there (STATE tells), or with the error. receive_abort: nobody will
+     * come; a machine that is on its way arrives all the same. start is then done with an error.
+     */
+    int (*migrate_send)(void *m, const struct vivi_migration *to, uint64_t op, viv_error *err);
+    int (*receive_abort)(void *m, viv_error *err);
 
     /* Teardown: no callback afterwards, all descriptors closed, safe after a failed start and on
      * zeroed state. Mandatory. Does not touch the VMM. */

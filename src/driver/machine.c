@@ -24,7 +24,8 @@ struct rule {
 };
 
 static const struct rule rules[] = {
-    {"start", VIVI_CAP_STATE, STATE_BIT(VIV_ST_STARTING) | STATE_BIT(VIV_ST_RESTORING),
+    {"start", VIVI_CAP_STATE,
+     STATE_BIT(VIV_ST_STARTING) | STATE_BIT(VIV_ST_RESTORING) | STATE_BIT(VIV_ST_INCOMING),
      "only a VM being started can be run", "start"},
     {"adopt", VIVI_CAP_ADOPT, HAS_VMM, "only a VM with a VMM can be adopted", "adopt"},
     {"pause", VIVI_CAP_PAUSE, STATE_BIT(VIV_ST_RUNNING), "only a running VM can be paused",
@@ -48,6 +49,11 @@ static const struct rule rules[] = {
      "inject an NMI"},
     {"coredump", VIVI_CAP_COREDUMP, STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED),
      "only a running or paused VM can be dumped", "write a core"},
+    {"migrate", VIVI_CAP_MIGRATE,
+     STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED) | STATE_BIT(VIV_ST_OUTGOING),
+     "only a running or paused VM can be migrated", "migrate"},
+    {"incoming", VIVI_CAP_MIGRATE, STATE_BIT(VIV_ST_INCOMING),
+     "only a VM that is waited for can be given up", "migrate"},
 };
 
 #define ONLY_RUNNING STATE_BIT(VIV_ST_RUNNING), "only a running VM can be changed"
@@ -91,6 +97,8 @@ static const char *incomplete(const struct vivi_driver_effects *fx)
         return "a slot without kinds";
     if (!fx->raw != !fx->raw_ms || !fx->raw != !fx->raw_drop)
         return "raw";
+    if (!fx->migrate_send != !fx->receive_abort)
+        return "one half of a migration";
     return NULL;
 }
 
@@ -120,6 +128,7 @@ static size_t slot_rows(const struct vivi_driver_effects *fx, struct slot_row re
         {VIVI_CAP_SNAPSHOT, fx->snapshot != NULL},
         {VIVI_CAP_NMI, fx->nmi != NULL},
         {VIVI_CAP_COREDUMP, fx->coredump != NULL},
+        {VIVI_CAP_MIGRATE, fx->migrate_send != NULL},
     };
 
     memcpy(ret, rows, sizeof(rows));
@@ -395,4 +404,19 @@ int vivi_machine_raw(struct vivi_machine *m, const struct vivi_raw *call, uint64
     int r = vivi_machine_may_raw(m, err);
 
     return r < 0 ? r : m->fx->raw(m->priv, call, op, err);
+}
+
+int vivi_machine_migrate_send(struct vivi_machine *m, const struct vivi_migration *to, uint64_t op,
+                              viv_error *err)
+{
+    int r = vivi_machine_may(m, "migrate", err);
+
+    return r < 0 ? r : m->fx->migrate_send(m->priv, to, op, err);
+}
+
+int vivi_machine_receive_abort(struct vivi_machine *m, viv_error *err)
+{
+    int r = vivi_machine_may(m, "incoming", err);
+
+    return r < 0 ? r : m->fx->receive_abort(m->priv, err);
 }

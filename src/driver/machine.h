@@ -54,6 +54,9 @@ int vivi_machine_nmi(struct vivi_machine *m, uint64_t op, viv_error *err);
 int vivi_machine_coredump(struct vivi_machine *m, const char *path, uint64_t op, viv_error *err);
 int vivi_machine_raw(struct vivi_machine *m, const struct vivi_raw *call, uint64_t op,
                      viv_error *err);
+int vivi_machine_migrate_send(struct vivi_machine *m, const struct vivi_migration *to, uint64_t op,
+                              viv_error *err);
+int vivi_machine_receive_abort(struct vivi_machine *m, viv_error *err);
 /* The verb tests alone, without doing it: what state and capability say. verb: "pause", "resume",
  * "reset", "stop", … */
 int vivi_machine_may(const struct vivi_machine *m, const char *verb, viv_error *err);

@@ -136,7 +136,7 @@ static void each_verb_has_its_states_and_says_which(void **state)
         {"resume", "paused", "only a paused VM can be resumed (it is "},
         {"reset", "running", "only a running VM can be reset (it is "},
         {"stop", "running stopping", "only a running VM has a power button (it is "},
-        {"start", "starting restoring", "only a VM being started can be run (it is "},
+        {"start", "starting restoring incoming", "only a VM being started can be run (it is "},
     };
     struct vivi_machine m;
 

@@ -20,9 +20,16 @@ enum vivi_port_kind {
                            child_fd_rw a duplicate of the master, which keeps the terminal alive
                            while nobody else holds it; the keeper holds the master under name, the
                            monitor writes to it */
-    VIVI_PORT_SOCKET    /* a socket that the VMM itself binds at run_dir/name: what an earlier run
+    VIVI_PORT_SOCKET,   /* a socket that the VMM itself binds at run_dir/name: what an earlier run
                            left there is removed before, and this one's afterwards */
+    VIVI_PORT_DIR       /* a directory's descriptor (O_PATH) as child_fd: run_dir for the name
+                           VIVI_DIR_RUN, else vm_dir. What is named below /proc/self/fd/<child_fd>
+                           is right in every process that goes on with this VM, wherever its
+                           directories are. */
 };
+
+#define VIVI_DIR_RUN "dir.run"
+#define VIVI_DIR_VM  "dir.vm"
 
 struct vivi_port {
     enum vivi_port_kind kind;

@@ -68,7 +68,7 @@ static int new_uuid(viv *v, char ret[VIVI_UUID_SIZE], viv_error *err)
     return r;
 }
 
-static int first_state(const struct vivi_resolved *res, const char *uuid, struct vivi_state *s)
+int vivi_first_state(const struct vivi_resolved *res, const char *uuid, struct vivi_state *s)
 {
     assert(res->driver);
     vivi_state_init(s);
@@ -105,7 +105,7 @@ static int make(viv *v, const json_t *doc, viv_error *err)
         return r;
     if (res.problems.n > 0)
         return refuse(&res, err);
-    if (first_state(&res, uuid, &s) < 0)
+    if (vivi_first_state(&res, uuid, &s) < 0)
         return vivi_fail_oom(err);
     return vivi_vm_create(&v->root, res.doc, &s, err);
 }

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "model/parse.h"
+#include "store/moving.h"
 
 struct sources {
     struct vivi_state state;
@@ -225,6 +226,17 @@ static json_t *autostart_json(int vm_fd)
     return json_pack("{s:b,s:o}", "on", vivi_autostart_is_on(&a), "unit", vivi_json_str(a.unit));
 }
 
+/* A VM that is, or was, on its way somewhere. */
+static json_t *moving_json(int vm_fd)
+{
+    static const char *const phases[] = {"sending", "gone", "coming"};
+    struct vivi_moving m;
+
+    if (vivi_moving_read(vm_fd, &m, NULL) <= 0)
+        return json_null();
+    return json_pack("{s:s,s:o}", "phase", phases[m.phase], "to", vivi_json_str_or_null(m.to));
+}
+
 static int add_processes(json_t *doc, const struct sources *s)
 {
     int bad = json_object_set_new(doc, "keeper", vivi_view_proc(&s->state.keeper));
@@ -279,6 +291,7 @@ static json_t *info_json(viv *v, const struct sources *s)
     bad |= doc ? add_processes(doc, s) : -1;
     bad |= json_object_set_new(doc, "cgroup", cgroup_json(&s->state));
     bad |= json_object_set_new(doc, "autostart", autostart_json(s->vm_fd));
+    bad |= json_object_set_new(doc, "moving", moving_json(s->vm_fd));
     bad |= json_object_set_new(doc, "stop", stop_json(&s->state));
     bad |= json_object_set_new(doc, "timeline", timeline_json(s));
     bad |= json_object_set_new(doc, "capabilities",

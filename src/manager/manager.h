@@ -147,6 +147,11 @@ int vivi_resolve(viv *v, const json_t *doc, const char *uuid, struct vivi_resolv
 /* Fills what a completed document leaves to auto from the recorded one of an existing VM. */
 int vivi_resolve_like(json_t *completed, const json_t *recorded, const char *uuid);
 
+/* ---- create.c ---- */
+
+/* The record of a VM that has not begun. 0 or −1 (out of memory). */
+int vivi_first_state(const struct vivi_resolved *res, const char *uuid, struct vivi_state *s);
+
 /* ---- apply.c ---- */
 
 /* A configuration of a VM remembers what was set in it. */

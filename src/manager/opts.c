@@ -49,6 +49,19 @@ static const struct {
     {"memory", VIVI_OPT_STR},
     {"balloon", VIVI_OPT_STR},
     {"disk", VIVI_OPT_LIST},
+    {"step", VIVI_OPT_STR},
+    {"url", VIVI_OPT_STR},
+    {"to", VIVI_OPT_STR},
+    {"tls_dir", VIVI_OPT_STR},
+    {"local", VIVI_OPT_BOOL},
+    {"downtime_ms", VIVI_OPT_I64},
+    {"timeout_s", VIVI_OPT_I64},
+    {"connections", VIVI_OPT_I64},
+    {"arrived", VIVI_OPT_BOOL},
+    {"listen", VIVI_OPT_STR},
+    {"offer", VIVI_OPT_STR},
+    {"wait_ms", VIVI_OPT_I64},
+    {"abort", VIVI_OPT_BOOL},
 };
 
 struct viv_opts {

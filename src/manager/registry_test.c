@@ -217,6 +217,7 @@ static void inspect_has_every_key_and_no_other(void **state)
         "reason",   "labels",       "config",   "pending",    "keeper",     "monitor",
         "vmm",      "stop",         "restarts", "created_at", "started_at", "next_start_at",
         "timeline", "capabilities", "desired",  "cgroup",     "autostart",  "ports",
+        "moving",
     };
     struct fixture *f = *state;
     viv_vm *m = some_vm(f, "web");

@@ -35,7 +35,8 @@
     X(VMM_SIGNAL, "vmm-signal")          \
     X(SPAWN_FAILED, "spawn-failed")      \
     X(START_TIMEOUT, "start-timeout")    \
-    X(UNOBSERVED, "unobserved")
+    X(UNOBSERVED, "unobserved")          \
+    X(MIGRATED, "migrated")
 
 /* What ended a VM that was told to stop, gentlest first. */
 #define VIVI_RUNGS(X)         \

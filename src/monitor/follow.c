@@ -2,6 +2,7 @@
  * What follows from what has happened: the operation in flight when a run has ended, the restart
  * policy, a caller that went away, --rm, and the operation that a former monitor left unfinished.
  */
+#include "monitor/migrate.h"
 #include "monitor/snapshot.h"
 
 #include <inttypes.h>
@@ -69,7 +70,9 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
     vivi_snapshot_drop(m);
     switch (m->op.verb) {
     case VIVI_VERB_RESTORE:
+    case VIVI_VERB_INCOMING:
     case VIVI_VERB_START: start_ended(m, cause, text); return;
+    case VIVI_VERB_MIGRATE: vivi_migrate_ended(m, text); return;
     case VIVI_VERB_STOP:
     case VIVI_VERB_KILL: vivi_op_end(m, NULL); return;
     case VIVI_VERB_REBOOT:
@@ -321,8 +324,11 @@ static void resume_without_vmm(struct vivi_monitor *m)
     case VIVI_VERB_KILL: vivi_op_end(m, NULL); return;
     case VIVI_VERB_APPLY: vivi_apply_resume(m); return;
     case VIVI_VERB_SNAPSHOT: vivi_snapshot_interrupted(m); return;
+    case VIVI_VERB_MIGRATE: vivi_migrate_ended(m, m->st.reason_text); return;
     case VIVI_VERB_RESTORE:
-        (void)vivi_fail(&err, VIV_E_CANCELLED, "restore of %s was interrupted", m->dir.name);
+    case VIVI_VERB_INCOMING:
+        (void)vivi_fail(&err, VIV_E_CANCELLED, "%s of %s was interrupted",
+                        vivi_verb_name(m->op.verb), m->dir.name);
         vivi_op_end(m, &err);
         return;
     case VIVI_VERB_PAUSE:
@@ -353,7 +359,9 @@ void vivi_op_resume(struct vivi_monitor *m)
     }
     switch (m->op.verb) {
     case VIVI_VERB_SNAPSHOT: vivi_snapshot_interrupted(m); return;
+    case VIVI_VERB_MIGRATE: vivi_migrate_resume(m); return;
     case VIVI_VERB_RESTORE:
+    case VIVI_VERB_INCOMING:
     case VIVI_VERB_START: vivi_op_end(m, NULL); return;
     case VIVI_VERB_STOP:
     case VIVI_VERB_KILL:

@@ -177,6 +177,17 @@ static int apply_socket(const struct apply *a, const struct vivi_port *p, viv_er
     return r;
 }
 
+static int apply_dir(struct apply *a, const struct vivi_port *p, viv_error *err)
+{
+    const char *path = strcmp(p->name, VIVI_DIR_RUN) == 0 ? a->m->dir.run_dir : a->m->dir.path;
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return vivi_fail_errno(err, errno, "cannot open %s", path);
+    fd = vivi_fd_above_stdio(fd, err);
+    return fd < 0 ? fd : lend(a, &(struct loan){p->name, ".vmm", fd, p->child_fd}, err);
+}
+
 static int apply_port(struct apply *a, const struct vivi_port *p, viv_error *err)
 {
     switch (p->kind) {
@@ -185,6 +196,7 @@ static int apply_port(struct apply *a, const struct vivi_port *p, viv_error *err
     case VIVI_PORT_FIFO_IN: return apply_fifo(a, p, err);
     case VIVI_PORT_PTY: return apply_pty(a, p, err);
     case VIVI_PORT_SOCKET: return apply_socket(a, p, err);
+    case VIVI_PORT_DIR: return apply_dir(a, p, err);
     }
     return 0;
 }

@@ -11,6 +11,7 @@
  * Nothing here frees the machine from inside a driver's callback: that happens at the end of a run,
  * which comes from the keeper's socket or from a timer.
  */
+#include "monitor/migrate.h"
 #include "monitor/rivals.h"
 #include "monitor/snapshot.h"
 
@@ -71,70 +72,6 @@ void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *
 
 /* ---- ready ---- */
 
-static void become_ready(struct vivi_monitor *m, const char *ip, const char *proof)
-{
-    uint64_t now = vivi_mono_us();
-    json_t *more = json_object();
-
-    m->st.ready = true;
-    (void)snprintf(m->st.ready_proof, sizeof(m->st.ready_proof), "%s", proof);
-    (void)snprintf(m->st.ip, sizeof(m->st.ip), "%s", ip);
-    /* An address behind a user-mode network is the guest's own and leads nowhere from here. */
-    m->st.ip_reachable = m->config.driver != VIVI_DRIVER_QEMU;
-    m->st.ready_at_ms = vivi_wall_ms();
-    m->st.ready_after_ms = now > m->boot_began_us ? (int64_t)((now - m->boot_began_us) / 1000) : 0;
-    (void)json_object_set_new(more, "ip", vivi_json_str(ip));
-    (void)json_object_set_new(more, "proof", json_string(proof));
-    (void)json_object_set_new(more, "after_ms", json_integer(m->st.ready_after_ms));
-    vivi_record_event(m, "ready", more);
-    vivi_timeline_mark(&m->timeline, VIVI_STEP_READY, vivi_mono_us()); /* it is told */
-    vivi_record_state(m);
-    vivi_record_running(m); /* who is answered may look at the records at once */
-    vivi_waits_check(m);
-    vivi_log(VIVI_LOG_INFO, "ready: %s after %lld ms", ip, (long long)m->st.ready_after_ms);
-}
-
-static bool may_become_ready(const struct vivi_monitor *m)
-{
-    return !m->st.ready && m->stage == VIVI_STAGE_UP &&
-           (m->st.state == VIV_ST_RUNNING || m->st.state == VIV_ST_STOPPING);
-}
-
-void vivi_life_agent_ready(struct vivi_monitor *m, const char *ip)
-{
-    bool counts = m->config.ready_by == VIVI_READY_AUTO || m->config.ready_by == VIVI_READY_AGENT;
-    char canonical[46];
-
-    if (vivi_parse_ip(ip, canonical, NULL) < 0)
-        canonical[0] = '\0';
-    if (m->config.ready_by == VIVI_READY_TCP && !m->st.ready)
-        vivi_ready_port_begin(m, canonical);
-    else if (counts && may_become_ready(m))
-        become_ready(m, canonical, "agent");
-    else
-        vivi_life_agent_address(m, ip);
-}
-
-void vivi_life_port_ready(struct vivi_monitor *m, const char *ip)
-{
-    if (may_become_ready(m))
-        become_ready(m, ip, "tcp");
-}
-
-void vivi_life_agent_address(struct vivi_monitor *m, const char *ip)
-{
-    char canonical[46];
-    json_t *more;
-
-    if (!m->st.ready || vivi_parse_ip(ip, canonical, NULL) < 0 || strcmp(m->st.ip, canonical) == 0)
-        return;
-    (void)snprintf(m->st.ip, sizeof(m->st.ip), "%s", canonical);
-    more = json_object();
-    (void)json_object_set_new(more, "ip", vivi_json_str(canonical));
-    vivi_record_event(m, "address", more);
-    vivi_record_state(m);
-}
-
 static void scan_more(void *arg)
 {
     struct vivi_monitor *m = arg;
@@ -165,7 +102,7 @@ static void look_for_marker(struct vivi_monitor *m, const struct vivi_stream *se
     if (m->st.ready)
         return; /* its agent was sooner: once for each boot */
     if (m->stage == VIVI_STAGE_UP)
-        become_ready(m, ip, "marker");
+        vivi_life_become_ready(m, ip, "marker");
     else
         memcpy(m->ready_pending, ip, sizeof(m->ready_pending));
 }
@@ -241,21 +178,24 @@ static void became_running(struct vivi_monitor *m)
 {
     m->stage = VIVI_STAGE_UP;
     m->running_since_us = vivi_mono_us();
-    m->vcpus = VIV_ST_RUNNING;
+    if (m->st.state != VIV_ST_INCOMING) /* one that comes is as it was there */
+        m->vcpus = VIV_ST_RUNNING;
     vivi_disarm(m, &m->start_deadline);
     vivi_disarm(m, &m->settle);
     vivi_timeline_mark(&m->timeline, VIVI_STEP_RUNNING, m->running_since_us);
     if (m->ladder.phase != VIVI_LADDER_OFF || m->st.state == VIV_ST_STOPPING)
         return;
-    vivi_life_set_state(m, VIV_ST_RUNNING, NULL);
+    if (m->st.state == VIV_ST_INCOMING)
+        vivi_incoming_arrived(m);
+    vivi_life_set_state(m, m->vcpus, NULL);
     vivi_record_running(m);
+    m->ready.found = m->ready.found || m->inherited_ip[0] != '\0';
+    if (m->inherited_ip[0]) /* before anybody is answered, who may look */
+        vivi_life_become_ready(m, m->inherited_ip, "inherited");
     if (vivi_op_starts(m))
         vivi_op_end(m, NULL);
-    m->ready.found = m->ready.found || m->inherited_ip[0] != '\0';
-    if (m->inherited_ip[0])
-        become_ready(m, m->inherited_ip, "inherited");
-    else if (m->ready_pending[0])
-        become_ready(m, m->ready_pending, "marker");
+    if (!m->st.ready && m->ready_pending[0])
+        vivi_life_become_ready(m, m->ready_pending, "marker");
     m->inherited_ip[0] = '\0';
     m->ready_pending[0] = '\0';
     vivi_agent_begin(m);
@@ -487,6 +427,21 @@ static void done_resume(struct vivi_monitor *m, const viv_error *err)
         vivi_snapshot_resumed(m, err);
 }
 
+/* A machine that is waited for is here when its VMM says so, and that may be long after the
+ * adoption as such is over. */
+static void adopted(struct vivi_monitor *m, const viv_error *err)
+{
+    bool incoming = m->st.state == VIV_ST_INCOMING;
+
+    vivi_adopt_done(m);
+    if (!incoming || m->stage != VIVI_STAGE_STARTING)
+        return;
+    if (err)
+        start_failed(m, err);
+    else
+        became_running(m);
+}
+
 /* What a driver has opened for somebody who is not there any more. */
 static void refuse_fd(const struct vivi_driver_event *e)
 {
@@ -526,7 +481,7 @@ static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
         else
             became_running(m);
         break;
-    case VIVI_DOP_ADOPT: vivi_adopt_done(m); break;
+    case VIVI_DOP_ADOPT: adopted(m, err); break;
     case VIVI_DOP_PAUSE: done_pause(m, err); break;
     case VIVI_DOP_RESUME: done_resume(m, err); break;
     case VIVI_DOP_RESET:
@@ -542,6 +497,7 @@ static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
         break;
     case VIVI_DOP_AGENT: vivi_agent_connected(m, e->fd > 0 ? e->fd : -1, err); break;
     case VIVI_DOP_SNAPSHOT: vivi_snapshot_saved(m, err); break;
+    case VIVI_DOP_MIGRATE: vivi_migrate_failed(m, err); break;
     case VIVI_DOP_COUNTERS: vivi_stats_counted(m, e->value, err); break;
     case VIVI_DOP_COUNT_: break;
     }
@@ -622,6 +578,12 @@ void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
         vivi_timeline_mark(&m->timeline, VIVI_STEP_CREATED, vivi_mono_us());
         break;
     case VIVI_EV_PROGRESS:
+        if (e->op != 0 && e->op == m->dop[VIVI_DOP_MIGRATE])
+            vivi_migrate_progress(m, e->text);
+        else
+            (void)vivi_change_event(m, e);
+        break;
+    case VIVI_EV_LISTENING: vivi_incoming_listening(m); break;
     case VIVI_EV_DEVICE: (void)vivi_change_event(m, e); break;
     case VIVI_EV_PORTS: vivi_record_ports(m, e->value); break;
     }
@@ -671,12 +633,20 @@ void vivi_life_adopt(struct vivi_monitor *m)
 /* Adoption is over. A start that was half done is done now; the rest is as the VMM says. */
 void vivi_life_adopted(struct vivi_monitor *m)
 {
-    vivi_disarm(m, &m->adopt_deadline);
-    m->dop[VIVI_DOP_ADOPT] = 0;
-    if (m->st.state == VIV_ST_STARTING || m->st.state == VIV_ST_RESTORING) {
-        const char *ip = json_string_value(json_object_get(m->running, "inherited_ip"));
+    const char *ip = json_string_value(json_object_get(m->running, "inherited_ip"));
+    bool begins = m->st.state == VIV_ST_STARTING || m->st.state == VIV_ST_RESTORING ||
+                  m->st.state == VIV_ST_INCOMING;
 
+    vivi_disarm(m, &m->adopt_deadline);
+    if (begins)
         (void)snprintf(m->inherited_ip, sizeof(m->inherited_ip), "%.45s", ip ? ip : "");
+    if (m->st.state == VIV_ST_INCOMING) {
+        m->stage = VIVI_STAGE_STARTING; /* the driver goes on waiting */
+        vivi_incoming_adopted(m);
+        return;
+    }
+    m->dop[VIVI_DOP_ADOPT] = 0;
+    if (begins) {
         became_running(m);
         return;
     }
@@ -685,7 +655,7 @@ void vivi_life_adopted(struct vivi_monitor *m)
         m->st.state == VIV_ST_SAVING)
         vivi_life_set_state(m, m->vcpus, NULL);
     if (m->ready_pending[0])
-        become_ready(m, m->ready_pending, "marker");
+        vivi_life_become_ready(m, m->ready_pending, "marker");
     m->ready_pending[0] = '\0';
     vivi_agent_begin(m);
 }
@@ -702,6 +672,7 @@ static void forget_run(struct vivi_monitor *m)
         vivi_disarm(m, timers[i]);
     vivi_change_forget(m);
     vivi_calls_end(m);
+    vivi_incoming_drop(m);
     vivi_machine_done(&m->machine); /* forgets everything, also what is true between runs */
     m->machine.driver = machine.driver;
     m->machine.fx = machine.fx;
@@ -736,6 +707,7 @@ static void conclude(struct vivi_monitor *m, enum vivi_reason reason, const char
     (void)snprintf(m->st.reason, sizeof(m->st.reason), "%s", vivi_reason_name(reason));
     (void)snprintf(m->st.reason_text, sizeof(m->st.reason_text), "%s", text);
     m->st.ended_at_ms = vivi_wall_ms();
+    vivi_migrate_concluded(m, reason);
     vivi_apply_columns(m);
     vivi_op_restart_schedule(m, reason);
     vivi_life_set_state(m, to, m->st.reason);

@@ -43,6 +43,7 @@
 #define VIVI_START_LATE_MS     20    /* after the deadline, for the VMM's end to be in the answer */
 #define VIVI_IDLE_MS           2000
 #define VIVI_SOON_MS           5
+#define VIVI_URL_SIZE          200
 #define VIVI_OPS_KEPT          16
 #define VIVI_BOOTS_KEPT        64
 #define VIVI_EMULATED_FACTOR   3 /* ready deadlines of emulated guests */
@@ -89,6 +90,7 @@ enum vivi_dop {
     VIVI_DOP_AGENT,
     VIVI_DOP_SNAPSHOT,
     VIVI_DOP_COUNTERS,
+    VIVI_DOP_MIGRATE,
     VIVI_DOP_COUNT_
 };
 
@@ -211,7 +213,12 @@ struct vivi_monitor {
     struct vivi_saving saving;
     struct vivi_restoring *restoring; /* owned; disks come before the start */
     struct vivi_copying *copying;     /* owned */
-    char inherited_ip[46];            /* this run goes on from a ready guest */
+    struct vivi_timer *migrate_tell;  /* the next note about a machine on its way */
+    uint64_t migrate_since_ms;
+    char migrate_doing[80];
+    struct vivi_timer *incoming_wait; /* for somebody to come */
+    bool incoming_listens;
+    char inherited_ip[46]; /* this run goes on from a ready guest */
     struct vivi_timer *restart;
     struct vivi_timer *idle, *serve_early;
     uint64_t adopted_since_us; /* when this process began: for adopted{gap_ms} */
@@ -241,6 +248,8 @@ void vivi_life_ended(struct vivi_monitor *m, const struct vivi_end_status *s);
 /* A start that never got a VMM: state failed(spawn-failed) with err's text. */
 void vivi_life_no_spawn(struct vivi_monitor *m, const viv_error *err);
 void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *reason);
+/* proof: "marker", "agent", "inherited". */
+void vivi_life_become_ready(struct vivi_monitor *m, const char *ip, const char *proof);
 /* What the guest's agent says: it is ready; its address is another one. */
 void vivi_life_agent_ready(struct vivi_monitor *m, const char *ip);
 void vivi_life_agent_address(struct vivi_monitor *m, const char *ip);
@@ -269,14 +278,17 @@ int vivi_start_prepare(struct vivi_monitor *m, struct vivi_launch *ret, json_t *
 /* What a start begins with other than config.json. */
 struct vivi_launch_from {
     const json_t *doc;
-    const char *snapshot; /* whose state is gone on with */
-    const char *nonce;    /* of the guest that is in it */
+    const char *snapshot;     /* whose state is gone on with; NULL: that of one who comes */
+    const char *incoming_url; /* where it is waited for; NULL: nobody comes */
+    const char *incoming_tls; /* as of struct vivi_plan_input */
+    const char *nonce;        /* of the guest that is in it */
 };
 int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_from *from,
                             struct vivi_launch *ret, json_t **ret_problems, viv_error *err);
 struct vivi_start_how {
     uint64_t requested_us; /* CLOCK_MONOTONIC; 0: now */
-    bool remove_when_ended, foreground, restarted, restore;
+    bool remove_when_ended, foreground, restarted;
+    enum vivi_how how;
     int64_t timeout_ms; /* VIVI_NO_TIMEOUT: the default */
 };
 /* The configuration, driver and plan of the run that is about to begin become the monitor's. */

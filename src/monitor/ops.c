@@ -8,6 +8,7 @@
  * the journal). A request for the same verb joins too; stop and kill end what is in their way;
  * anything else is told that it is busy.
  */
+#include "monitor/migrate.h"
 #include "monitor/snapshot.h"
 
 #include <stdio.h>
@@ -172,6 +173,7 @@ static int replay(struct vivi_monitor *m, struct vivi_client *c, const struct vi
 
     if (m->op.verb != VIVI_VERB_NONE && strcmp(m->op.id, q->op) == 0) {
         r = wait_for_op(m, c, q, true, err);
+        vivi_incoming_tell(m, c, q->id);
         return r < 0 ? r : 1;
     }
     for (size_t i = 0; i < VIVI_OPS_KEPT; i++) {
@@ -201,14 +203,30 @@ static bool can_be_ended(enum vivi_verb v)
            v == VIVI_VERB_REBOOT || v == VIVI_VERB_SNAPSHOT || v == VIVI_VERB_RESTORE;
 }
 
+/* Half of it is elsewhere: a kill ends it, and nothing gentler. */
+static bool moves(enum vivi_verb v)
+{
+    return v == VIVI_VERB_MIGRATE || v == VIVI_VERB_INCOMING;
+}
+
 bool vivi_op_starts(const struct vivi_monitor *m)
 {
-    return m->op.verb == VIVI_VERB_START || m->op.verb == VIVI_VERB_RESTORE || m->op.starting_again;
+    return m->op.verb == VIVI_VERB_START || m->op.verb == VIVI_VERB_RESTORE ||
+           m->op.verb == VIVI_VERB_INCOMING || m->op.starting_again;
 }
 
 static bool is_stop(enum vivi_verb v)
 {
     return v == VIVI_VERB_STOP || v == VIVI_VERB_KILL;
+}
+
+static void meet_incoming(struct vivi_monitor *m, struct vivi_client *c,
+                          const struct vivi_request *q)
+{
+    if (json_is_true(json_object_get(q->args, "abort")))
+        vivi_incoming_abort(m);
+    else
+        vivi_incoming_tell(m, c, q->id);
 }
 
 /* A second stop waits for the first; a kill, or a stop without grace, hurries it. */
@@ -221,6 +239,8 @@ static int join(struct vivi_monitor *m, struct vivi_client *c, const struct vivi
 
     if (r < 0)
         return r;
+    if (q->verb == VIVI_VERB_INCOMING)
+        meet_incoming(m, c, q);
     if (kill && m->ladder.phase != VIVI_LADDER_KILL)
         vivi_life_stop(m,
                        &(struct vivi_stop_how){.cause = q->verb == VIVI_VERB_KILL ? VIVI_CAUSE_KILL
@@ -243,13 +263,15 @@ static int meet_current(struct vivi_monitor *m, struct vivi_client *c, const str
         vivi_apply_abandon(m, "given up: the VM is being stopped");
         return 0;
     }
-    if ((q->verb == now && now != VIVI_VERB_APPLY) || (is_stop(q->verb) && is_stop(now)))
+    if ((q->verb == now && now != VIVI_VERB_APPLY && now != VIVI_VERB_MIGRATE) ||
+        (is_stop(q->verb) && is_stop(now)))
         return join(m, c, q, err);
-    if (ends_others(q) && can_be_ended(now)) {
+    if (ends_others(q) && (can_be_ended(now) || (moves(now) && q->verb != VIVI_VERB_STOP))) {
         (void)vivi_fail(&why, VIV_E_CANCELLED, "%s of %s was cancelled by %s", vivi_verb_name(now),
                         m->dir.name, vivi_verb_name(q->verb));
         vivi_snapshot_drop(m);
         vivi_restore_drop(m);
+        vivi_migrate_drop(m);
         vivi_op_end(m, &why);
         return 0;
     }
@@ -607,6 +629,71 @@ static int begin_restore(struct ask *a, viv_error *err)
     return 0;
 }
 
+/* ---- migrate, incoming ---- */
+
+static int answer_offer(struct ask *a, viv_error *err)
+{
+    json_t *offer = vivi_migrate_offer(a->m), *more = NULL;
+    int r;
+
+    if (offer)
+        more = json_pack("{s:o}", "offer", offer);
+    if (!more)
+        return vivi_fail_oom(err);
+    r = answer_with(a->m, a->c, a->q, false, more, err);
+    json_decref(more);
+    return r;
+}
+
+static int begin_migrate(struct ask *a, viv_error *err)
+{
+    struct vivi_monitor *m = a->m;
+    struct vivi_migrate_ask ask;
+    int r = vivi_migrate_parse(a->q->args, &ask, err);
+
+    if (r == 0 && ask.step == VIVI_MIGRATE_SETTLE) {
+        r = vivi_migrate_settle(m, ask.arrived, err);
+        return r < 0 ? r : answer_now(m, a->c, a->q, true, err);
+    }
+    if (r == 0)
+        r = vivi_migrate_may(m, &ask, err);
+    if (r == 0 && ask.step == VIVI_MIGRATE_OFFER)
+        return answer_offer(a, err);
+    if (r < 0)
+        return r;
+    vivi_op_begin(m, VIVI_VERB_MIGRATE, a->q->op);
+    r = wait_for_op(m, a->c, a->q, true, err);
+    if (r < 0)
+        vivi_op_end(m, err);
+    else
+        vivi_migrate_now(m, &ask);
+    return r;
+}
+
+static int begin_incoming(struct ask *a, viv_error *err)
+{
+    struct vivi_monitor *m = a->m;
+    cleanup_launch struct vivi_launch l = {0};
+    struct vivi_incoming_ask ask;
+    int r = vivi_incoming_parse(a->q->args, &ask, err);
+
+    if (r == 0 && ask.abort) {
+        vivi_incoming_abort(m);
+        return answer_now(m, a->c, a->q, false, err);
+    }
+    if (r == 0)
+        r = vivi_incoming_prepare(m, &ask, &l, err);
+    if (r < 0)
+        return r;
+    vivi_op_begin(m, VIVI_VERB_INCOMING, a->q->op);
+    r = wait_for_op(m, a->c, a->q, true, err);
+    if (r < 0)
+        vivi_op_end(m, err);
+    else
+        vivi_incoming_now(m, &ask, &l);
+    return r;
+}
+
 /* ---- the door ---- */
 
 int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
@@ -638,6 +725,8 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
     case VIVI_VERB_APPLY: return begin_apply(&a, err);
     case VIVI_VERB_SNAPSHOT: return begin_snapshot(&a, err);
     case VIVI_VERB_RESTORE: return begin_restore(&a, err);
+    case VIVI_VERB_MIGRATE: return begin_migrate(&a, err);
+    case VIVI_VERB_INCOMING: return begin_incoming(&a, err);
     case VIVI_VERB_NONE:
     case VIVI_VERB_WAIT:
     case VIVI_VERB_LOG_WAIT:

@@ -19,6 +19,8 @@ static const struct {
     [VIVI_VERB_REMOVE] = {"remove", true, false},
     [VIVI_VERB_SNAPSHOT] = {"snapshot", true, false},
     [VIVI_VERB_RESTORE] = {"restore", true, false},
+    [VIVI_VERB_MIGRATE] = {"migrate", true, true},
+    [VIVI_VERB_INCOMING] = {"incoming", true, true},
     [VIVI_VERB_APPLY] = {"apply", true, true},
     [VIVI_VERB_WAIT] = {"wait", false, false},
     [VIVI_VERB_LOG_WAIT] = {"log_wait", false, false},
@@ -189,7 +191,9 @@ static int parse_args(const json_t *a, struct vivi_request *q, viv_error *err)
     case VIVI_VERB_NONE:
     case VIVI_VERB_PAUSE:
     case VIVI_VERB_RESUME:
-    case VIVI_VERB_APPLY: /* looked at where it is carried out */
+    case VIVI_VERB_APPLY: /* looked at where they are carried out */
+    case VIVI_VERB_MIGRATE:
+    case VIVI_VERB_INCOMING:
     case VIVI_VERB_STATS:
     case VIVI_VERB_API:
     case VIVI_VERB_NMI:

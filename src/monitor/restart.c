@@ -3,7 +3,7 @@
 bool vivi_restart_wanted(enum vivi_restart policy, enum vivi_reason reason)
 {
     if (reason == VIVI_REASON_STOP || reason == VIVI_REASON_KILL ||
-        reason == VIVI_REASON_HOST_REBOOT)
+        reason == VIVI_REASON_HOST_REBOOT || reason == VIVI_REASON_MIGRATED)
         return false;
     switch (policy) {
     case VIVI_RESTART_NEVER: return false;

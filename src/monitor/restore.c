@@ -155,7 +155,7 @@ static void copied(struct vivi_monitor *m, const viv_error *err)
     free(r);
     m->op.timeout_ms = VIVI_START_DEADLINE_MS;
     vivi_start_commit(m, &(struct vivi_start_how){.requested_us = requested,
-                                                  .restore = true,
+                                                  .how = VIVI_HOW_RESTORE,
                                                   .timeout_ms = VIVI_NO_TIMEOUT});
 }
 

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "store/control.h"
+#include "store/moving.h"
 #include "store/snapshots.h"
 
 void vivi_launch_done(struct vivi_launch *l)
@@ -92,15 +93,20 @@ static int make_plan(struct vivi_monitor *m, struct vivi_launch *l, const struct
     char dir[PATH_MAX];
     int r = 0;
 
-    if (from) {
+    if (from && from->incoming_url) {
+        in.how = VIVI_HOW_INCOMING;
+        in.incoming_url = from->incoming_url;
+        in.incoming_tls = from->incoming_tls;
+    } else if (from) {
         (void)snprintf(dir, sizeof(dir), "%s/" VIVI_SNAPSHOTS_DIR "/%s/" VIVI_SNAPSHOT_VMM,
                        m->dir.path, from->snapshot);
         in.how = VIVI_HOW_RESTORE;
         in.restore_dir = dir;
-        (void)snprintf(l->nonce, sizeof(l->nonce), "%s", from->nonce ? from->nonce : "");
-    } else {
-        r = vivi_random_hex(l->nonce, sizeof(l->nonce) - 1, err);
     }
+    if (from)
+        (void)snprintf(l->nonce, sizeof(l->nonce), "%s", from->nonce ? from->nonce : "");
+    else
+        r = vivi_random_hex(l->nonce, sizeof(l->nonce) - 1, err);
     return r < 0 ? r : l->driver->plan(&in, &l->plan, err);
 }
 
@@ -117,9 +123,13 @@ int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_fro
     struct vivi_facts f = {0};
     int r = vivi_state_writable(&m->st, err);
 
+    if (r >= 0 && (!from || !from->incoming_url))
+        r = vivi_moving_allows(m->dir.fd, m->dir.name, err);
+    if (r < 0)
+        return r;
     if (from)
         l.doc = json_incref((json_t *)(uintptr_t)from->doc);
-    else if (r >= 0)
+    else
         r = vivi_json_read(m->dir.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &l.doc, err);
     if (r >= 0)
         r = vivi_config_decode(l.doc, &l.config, err);
@@ -223,6 +233,16 @@ static int make_room_for_later(struct vivi_monitor *m, viv_error *err)
     return vivi_snapshots_open(&m->dir, &fd, err);
 }
 
+static enum viv_state state_of(enum vivi_how how)
+{
+    switch (how) {
+    case VIVI_HOW_RESTORE: return VIV_ST_RESTORING;
+    case VIVI_HOW_INCOMING: return VIV_ST_INCOMING;
+    case VIVI_HOW_BOOT: break;
+    }
+    return VIV_ST_STARTING;
+}
+
 /* The state that the run begins with. A disk's sync takes milliseconds: no VMM waits for it. What
  * is to be synced is when the VMM sets itself up, before whoever asked for the start has an answer.
  */
@@ -250,7 +270,7 @@ void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
     if (r >= 0 && vivi_caps_has(&m->machine.driver->caps, VIVI_CAP_SNAPSHOT))
         r = make_room_for_later(m, &err);
     m->st.boot_offset = vivi_log_size(m->dir.fd, VIVI_SERIAL_LOG);
-    record_begin(m, how->restore ? VIV_ST_RESTORING : VIV_ST_STARTING);
+    record_begin(m, state_of(how->how));
     if (r >= 0 && !m->probe)
         r = vivi_fail_oom(&err);
     if (r >= 0)
@@ -266,6 +286,8 @@ void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
         vivi_life_no_spawn(m, &err);
         return;
     }
+    if (how->how == VIVI_HOW_INCOMING)
+        return; /* as long as it takes to come */
     vivi_life_start_deadline(m, how->timeout_ms >= 0 ? (uint64_t)how->timeout_ms
                                                      : VIVI_START_DEADLINE_MS);
 }

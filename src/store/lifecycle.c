@@ -5,7 +5,7 @@
  * maker is dead is removed, a .rm-* whose lock is free is removed too, after its event was told
  * (once: the log is searched for it).
  */
-#include "store/store.h"
+#include "store/moving.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,16 +59,25 @@ static int sync_file(int dir_fd, const char *name, viv_error *err)
     return 0;
 }
 
+struct vivi_new_vm {
+    const json_t *config;
+    const struct vivi_state *first;
+    const struct vivi_moving *moving; /* NULL: none */
+};
+
 /* Each durable write would sync the directory too; nobody sees it yet, so once at the end is
  * enough. */
-static int fill(int fd, const json_t *config, const struct vivi_state *first, viv_error *err)
+static int fill(int fd, const struct vivi_new_vm *n, viv_error *err)
 {
+    const struct vivi_state *first = n->first;
     cleanup_state struct vivi_state s = {.extra = NULL};
     int r =
         vivi_write_file_at(fd, VIVI_LOCK_FILE, first->uuid, strlen(first->uuid), VIVI_FAST, err);
 
     if (r == 0)
-        r = vivi_json_write(fd, VIVI_CONFIG_FILE, config, VIVI_FAST, err);
+        r = vivi_json_write(fd, VIVI_CONFIG_FILE, n->config, VIVI_FAST, err);
+    if (r == 0 && n->moving)
+        r = vivi_moving_write(fd, n->moving, err);
     if (r == 0)
         r = vivi_state_copy(first, &s, err);
     if (r < 0)
@@ -84,8 +93,8 @@ static int fill(int fd, const json_t *config, const struct vivi_state *first, vi
     return r;
 }
 
-static int build(const struct vivi_root *r, const char *temp, const json_t *config,
-                 const struct vivi_state *first, viv_error *err)
+static int build(const struct vivi_root *r, const char *temp, const struct vivi_new_vm *n,
+                 viv_error *err)
 {
     cleanup_close int fd = -1;
     int code;
@@ -94,12 +103,12 @@ static int build(const struct vivi_root *r, const char *temp, const json_t *conf
         return vivi_fail_errno(err, errno, "cannot make a directory in %s/vms", r->path);
     code = vivi_open_dir(r->vms_fd, temp, &fd, err);
     if (code == 0)
-        code = fill(fd, config, first, err);
+        code = fill(fd, n, err);
     if (code == 0)
-        code = vivi_rename_noreplace(r->vms_fd, temp, r->vms_fd, first->name, err);
+        code = vivi_rename_noreplace(r->vms_fd, temp, r->vms_fd, n->first->name, err);
     if (code == -VIV_E_EXISTS) {
         code = vivi_fail(err, VIV_E_EXISTS, "exists already");
-        vivi_error_vm(err, first->name);
+        vivi_error_vm(err, n->first->name);
     }
     if (code < 0) {
         (void)vivi_remove_tree_at(r->vms_fd, temp, NULL); /* the first error is the one to report */
@@ -110,8 +119,7 @@ static int build(const struct vivi_root *r, const char *temp, const json_t *conf
     return 0;
 }
 
-int vivi_vm_create(const struct vivi_root *r, const json_t *config, const struct vivi_state *first,
-                   viv_error *err)
+static int create(const struct vivi_root *r, const struct vivi_new_vm *n, viv_error *err)
 {
     char temp[TEMP_NAME];
     int code;
@@ -120,11 +128,25 @@ int vivi_vm_create(const struct vivi_root *r, const json_t *config, const struct
         return vivi_fail(err, VIV_E_DENIED, "state root %s: opened for reading only", r->path);
     code = temp_name(temp, err);
     if (code == 0)
-        code = build(r, temp, config, first, err);
+        code = build(r, temp, n, err);
     if (code < 0)
         return code;
-    tell(r, first, "created");
+    tell(r, n->first, "created");
     return 0;
+}
+
+int vivi_vm_create_coming(const struct vivi_root *r, const json_t *config,
+                          const struct vivi_state *first, viv_error *err)
+{
+    const struct vivi_moving coming = {.phase = VIVI_MOVING_COMING};
+
+    return create(r, &(struct vivi_new_vm){config, first, &coming}, err);
+}
+
+int vivi_vm_create(const struct vivi_root *r, const json_t *config, const struct vivi_state *first,
+                   viv_error *err)
+{
+    return create(r, &(struct vivi_new_vm){config, first, NULL}, err);
 }
 
 /* ---- removal ---- */

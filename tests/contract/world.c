@@ -213,6 +213,7 @@ static void host_event(void *ctx, const struct vivi_driver_event *e)
     case VIVI_EV_AGENT: return; /* a hint: tests of the monitor look at it */
     case VIVI_EV_API: w->n_api++; return;
     case VIVI_EV_CREATED: w->n_created++; return;
+    case VIVI_EV_LISTENING:
     case VIVI_EV_PORTS: return;
     case VIVI_EV_ENDING:
         w->n_ending++;
@@ -465,6 +466,12 @@ static void make_port(struct world *w, const struct vivi_port *p, struct lent *l
         lend(l, fcntl(w->input_fd, F_DUPFD_CLOEXEC, 3), p->child_fd_rw);
         return;
     case VIVI_PORT_SOCKET: (void)unlink(path); return;
+    case VIVI_PORT_DIR:
+        lend(l,
+             open(strcmp(p->name, VIVI_DIR_RUN) == 0 ? w->run_dir : w->vm_dir,
+                  O_PATH | O_DIRECTORY | O_CLOEXEC),
+             p->child_fd);
+        return;
     }
 }
 

@@ -96,7 +96,7 @@ def boot(images, work, results):
             # for VFIO: a device of its own behind an IOMMU whose addresses are as wide as a guest's
             "-device", "intel-iommu,intremap=on,aw-bits=48", "-drive", f"if=none,id=nvme,format=raw,file={nvme}",
             "-device", "nvme,drive=nvme,serial=vivlab,addr=0x10",
-            "-append", "console=ttyS0 cryptomgr.notests quiet intel_iommu=on viv.lab_modules=loop,vfio-pci,vfio_iommu_type1 "
+            "-append", "console=ttyS0 cryptomgr.notests quiet intel_iommu=on viv.lab_modules=loop,veth,vfio-pci,vfio_iommu_type1 "
             "viv.lab=/results/run viv.lab_mount=results:/results"]
     return run_lab(argv, work, results) or run_lab(argv, work, results, again=False)
 

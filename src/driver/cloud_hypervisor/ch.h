@@ -1,6 +1,7 @@
 /* The Cloud Hypervisor driver's two tables, for the registries, and what its files share. */
 #pragma once
 
+#include "driver/cloud_hypervisor/dirs_linux.h"
 #include "driver/driver.h"
 
 extern const struct vivi_driver vivi_driver_cloud_hypervisor;
@@ -10,6 +11,7 @@ extern const struct vivi_driver_effects vivi_effects_ch_cli; /* without an API *
 #define CH_NEEDS_API       "it needs API mode (cloud_hypervisor.mode: api)"
 #define CH_MACHINE         "ch" /* it has one type only, and no name for it */
 #define CH_MIN_MAJOR       46
+#define CH_ASYNC_MAJOR     53 /* the first release whose migrations are answered at once */
 #define CH_MAX_DISKS       16
 #define CH_MAX_NETS        8
 #define CH_MAX_CPUS        255
@@ -48,6 +50,7 @@ extern const struct vivi_driver_effects vivi_effects_ch_cli; /* without an API *
 #define CH_PORT_EVENTS "events.out"
 #define CH_PORT_LOG    "stderr.out" /* the plan's, of every VMM */
 #define CH_PORT_VSOCK  "vsock"
+#define CH_PORT_MOVE   "migration"
 
 /* Bits of vivi_probe.features: what the binary was built with. */
 #define CH_HAS_KVM         1u
@@ -73,6 +76,9 @@ int ch_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *r
 const char *ch_needs(enum vivi_cap cap);
 int ch_check(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret);
 int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);
+
+int ch_may_move(const struct vivi_config *c, const char *version, const struct vivi_migration *to,
+                viv_error *err);
 
 /* "0=2-3,5": which virtual CPU, and the list of host CPUs (a new reference; ret_cpus may be NULL).
  * false: no such text, or no memory. */
@@ -102,7 +108,7 @@ json_t *ch_vm_config(const struct vivi_plan_input *in);
 /* The limits that disks share; a new reference, NULL: no memory. */
 json_t *ch_limit_groups(const struct vivi_config *c);
 /* The vsock, whose file lies in the run directory. */
-json_t *ch_vsock_config(const struct vivi_config *c, const char *run_dir);
+json_t *ch_vsock_config(const struct vivi_config *c);
 /* One device of a kind of ours, as vm.create and vm.add-… take it; a new reference, NULL: no
  * memory.
  */

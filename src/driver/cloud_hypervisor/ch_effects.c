@@ -108,10 +108,14 @@ static void send_planned(struct ch_machine *m, const char *verb, enum ch_tag tag
 /* The first step that changes something: a new machine, or one that was saved. */
 static void make_machine(struct ch_machine *m)
 {
-    if (planned(m, "vm.restore"))
+    if (planned(m, "vm.restore")) {
         send_planned(m, "vm.restore", CH_T_RESTORE);
-    else
+    } else if (planned(m, "vm.receive-migration")) {
+        send_planned(m, "vm.receive-migration", CH_T_RECEIVE);
+        ch_receiving(m);
+    } else {
         send_planned(m, "vm.create", CH_T_CREATE);
+    }
 }
 
 /* ---- state ---- */
@@ -146,23 +150,38 @@ void ch_runs_now(struct ch_machine *m, enum viv_state state)
     ch_act_on_cause(m);
 }
 
+/* Whoever sent has it still: an end, and no machine to begin with. */
+static void not_arrived(struct ch_machine *m)
+{
+    viv_error why = VIV_ERROR_INIT;
+
+    (void)vivi_fail(&why, VIV_E_VMM, "cloud-hypervisor: the machine did not arrive%s%s",
+                    m->move.text[0] ? ": " : "", m->move.text);
+    begin_failed(m, NULL, &why);
+}
+
 /* Adoption: vm.info said m->told, and all events up to it were seen. */
 static void settle(struct ch_machine *m)
 {
     static const char lost[] = "its boot failed, and nobody was there to see why";
     viv_error why = VIV_ERROR_INIT;
 
-    if (m->told == VIV_ST_STOPPED && m->cause == CH_CAUSE_NONE) {
+    if (m->told == VIV_ST_STOPPED && m->cause == CH_CAUSE_NONE &&
+        !planned(m, "vm.receive-migration")) {
         make_machine(m);
         return;
     }
-    if (m->told == VIV_ST_STOPPED) {
+    if (m->told == VIV_ST_STOPPED && m->cause != CH_CAUSE_NONE) {
         (void)vivi_fail(&why, VIV_E_WRONG_STATE, "cloud-hypervisor: it is ending");
         begin_failed(m, NULL, &why);
         return;
     }
-    if (m->told != VIV_ST_STARTING) {
+    if (m->told != VIV_ST_STARTING && m->told != VIV_ST_STOPPED) {
         ch_runs_now(m, m->told);
+        return;
+    }
+    if (planned(m, "vm.receive-migration")) {
+        not_arrived(m);
         return;
     }
     if (!m->booting && m->cause == CH_CAUSE_NONE) {
@@ -274,6 +293,22 @@ static void is_restored(struct ch_machine *m, const struct ch_answer *a, const v
     is_booted(m, a, err);
 }
 
+/* It is here, as it was there. */
+static void is_received(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
+{
+    viv_error why = err ? *err : (viv_error)VIV_ERROR_INIT;
+
+    m->move.incoming = false;
+    if (!err) {
+        ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_CREATED});
+        step(m, &(struct ch_request){.verb = "vm.info", .get = true, .tag = CH_T_INFO});
+        return;
+    }
+    if (a)
+        why.code = VIV_E_VMM;
+    begin_failed(m, a, &why);
+}
+
 static void query_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
                         const viv_error *err)
 {
@@ -327,6 +362,10 @@ static void on_answer(struct ch_machine *m, enum ch_tag tag, uint64_t op, const 
     case CH_T_CREATE: is_created(m, a, err); return;
     case CH_T_BOOT: is_booted(m, a, err); return;
     case CH_T_RESTORE: is_restored(m, a, err); return;
+    case CH_T_RECEIVE: is_received(m, a, err); return;
+    case CH_T_SEND: ch_send_reply(m, op, a, err); return;
+    case CH_T_MOVE_PROBE: ch_move_probed(m, op, a, err); return;
+    case CH_T_MOVE_INFO: ch_move_settled(m, op, err ? VIV_ST_COUNT_ : state_of(a)); return;
     case CH_T_QUERY: query_reply(m, op, a, err); return;
     case CH_T_CHECK: check_reply(m, a, err); return;
     case CH_T_PAUSE:
@@ -510,6 +549,7 @@ void ch_done(void *priv)
     ch_raws_done(m);
     ch_stream_done(m);
     ch_hot_done(m);
+    ch_move_done(m);
     memset(m, 0, sizeof(*m));
 }
 
@@ -540,6 +580,8 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .raw = ch_raw,
     .raw_ms = ch_raw_ms,
     .raw_drop = ch_raw_drop,
+    .migrate_send = ch_migrate_send,
+    .receive_abort = ch_receive_abort,
     .device_kinds = VIVI_DEVICE_BIT(VIVI_DEV_DISK) | VIVI_DEVICE_BIT(VIVI_DEV_NET) |
                     VIVI_DEVICE_BIT(VIVI_DEV_SHARE) | VIVI_DEVICE_BIT(VIVI_DEV_PMEM) |
                     VIVI_DEVICE_BIT(VIVI_DEV_VDPA) | VIVI_DEVICE_BIT(VIVI_DEV_VFIO) |

@@ -15,6 +15,7 @@ static const struct {
     {"Error activating virtio devices", CH_COMPLAINT_FAILURE},
     {"Error applying seccomp filter", CH_COMPLAINT_FAILURE},
     {"Watchdog triggered", CH_COMPLAINT_WATCHDOG},
+    {"Migration failed", CH_COMPLAINT_MOVE},
 };
 
 enum ch_complaint ch_complaint(const char *line, size_t len, const char **ret_text,

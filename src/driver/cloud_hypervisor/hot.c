@@ -205,7 +205,7 @@ static int check_device(const struct ch_machine *m, const struct vivi_device *d,
 /* Its socket lies in the run directory, as the plan would have it. */
 static json_t *body_of(const struct ch_machine *m, const struct vivi_device *d)
 {
-    return d->kind == VIVI_DEV_VSOCK ? ch_vsock_config(d->config, m->run_dir)
+    return d->kind == VIVI_DEV_VSOCK ? ch_vsock_config(d->config)
                                      : ch_device_config(d, &m->version);
 }
 

@@ -32,11 +32,15 @@ enum ch_tag {
     CH_T_RESIZE,
     CH_T_RESIZE_INFO,
     CH_T_COUNTERS,
-    CH_T_COUNTERS_INFO
+    CH_T_COUNTERS_INFO,
+    CH_T_RECEIVE,
+    CH_T_SEND,
+    CH_T_MOVE_PROBE,
+    CH_T_MOVE_INFO
 };
 
 enum ch_phase { CH_NOT_BEGUN, CH_OPENING, CH_RUNNING, CH_GONE };
-enum ch_cause { CH_CAUSE_NONE, CH_CAUSE_OFF, CH_CAUSE_PANIC };
+enum ch_cause { CH_CAUSE_NONE, CH_CAUSE_OFF, CH_CAUSE_PANIC, CH_CAUSE_MOVED };
 
 /* A stream to the guest's agent that is being opened. */
 struct ch_agent {
@@ -75,6 +79,17 @@ struct ch_raw {
     uint64_t op; /* 0 = free */
     char verb[CH_VERB_BYTES];
     struct ch_http http;
+};
+
+/* A machine that is sent, or waited for. */
+struct ch_move {
+    uint64_t op;              /* of a send; 0 = none */
+    json_t *body;             /* owned; of a send that may have to be repeated */
+    bool failed;              /* it has been told so */
+    unsigned tries;           /* refused so far, because nobody listens yet */
+    bool incoming, listening; /* one is waited for; that was told */
+    struct vivi_timer *look;
+    char text[200]; /* what the VMM's log says about it */
 };
 
 struct ch_machine {
@@ -117,6 +132,7 @@ struct ch_machine {
     struct ch_removal removals[CH_REMOVALS_MAX];
     struct ch_resize resizes[VIVI_RESIZE_COUNT_];
     struct ch_raw raws[CH_RAWS_MAX];
+    struct ch_move move;
     uint64_t counters_op;
     json_t *counters; /* owned; half of the answer */
 };
@@ -139,6 +155,8 @@ int ch_get(struct ch_machine *m, const char *verb, enum ch_tag tag, uint64_t op,
 size_t ch_input(void *m, const char *name, const char *data, size_t len);
 /* The machine runs for us: act on what was seen before. */
 void ch_act_on_cause(struct ch_machine *m);
+/* It runs elsewhere now. */
+void ch_moved(struct ch_machine *m);
 /* It will not run again: says why, then ends the process. */
 void ch_finish(struct ch_machine *m, enum vivi_reason reason, const char *text);
 /* The reset that was asked for has been answered; DONE follows once its event was seen. */
@@ -148,7 +166,12 @@ void ch_reset_logged(struct ch_machine *m);
 void ch_stream_done(struct ch_machine *m);
 
 /* What a line of the VMM's log says about an end or a reset to come. Pure. */
-enum ch_complaint { CH_COMPLAINT_NONE, CH_COMPLAINT_FAILURE, CH_COMPLAINT_WATCHDOG };
+enum ch_complaint {
+    CH_COMPLAINT_NONE,
+    CH_COMPLAINT_FAILURE,
+    CH_COMPLAINT_WATCHDOG,
+    CH_COMPLAINT_MOVE /* why a migration failed */
+};
 /* ret_text: the message without time, thread and place; points into line. */
 enum ch_complaint ch_complaint(const char *line, size_t len, const char **ret_text,
                                size_t *ret_text_len);
@@ -198,6 +221,22 @@ void ch_cli_booted(struct ch_machine *m);
 void ch_cli_drained(struct ch_machine *m);
 /* A guest that has ended leaves its process; the process has to be told. */
 void ch_cli_end(const struct ch_machine *m);
+
+/* ---- move.c: migration ---- */
+int ch_migrate_send(void *m, const struct vivi_migration *to, uint64_t op, viv_error *err);
+int ch_receive_abort(void *m, viv_error *err);
+/* The VMM was asked to wait for a machine. */
+void ch_receiving(struct ch_machine *m);
+void ch_send_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                   const viv_error *err);
+void ch_move_probed(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
+                    const viv_error *err);
+/* state: what vm.info says; VIV_ST_COUNT_: nothing. */
+void ch_move_settled(struct ch_machine *m, uint64_t op, enum viv_state state);
+/* name: of an event that begins with "migration-". */
+void ch_move_event(struct ch_machine *m, const char *name, const char *id);
+void ch_listening(struct ch_machine *m);
+void ch_move_done(struct ch_machine *m);
 
 /* ---- agent.c ---- */
 int ch_agent_connect(void *m, uint64_t op, viv_error *err);

@@ -20,7 +20,9 @@ enum child_fd {
     FD_SERIAL_RW,
     FD_TERMINAL_RW,
     FD_EVENTS,
-    FD_EVENTS_RW
+    FD_EVENTS_RW,
+    FD_RUN = CH_FD_RUN,
+    FD_VM = CH_FD_VM
 };
 
 static bool has_api(const struct vivi_config *c)
@@ -66,7 +68,10 @@ static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
          .child_fd = FD_EVENTS,
          .child_fd_rw = FD_EVENTS_RW,
          .to_driver = true},
+        {.kind = VIVI_PORT_DIR, .name = VIVI_DIR_RUN, .child_fd = FD_RUN, .child_fd_rw = -1},
+        {.kind = VIVI_PORT_DIR, .name = VIVI_DIR_VM, .child_fd = FD_VM, .child_fd_rw = -1},
         {.kind = VIVI_PORT_SOCKET, .name = CH_PORT_VSOCK, .child_fd = -1, .child_fd_rw = -1},
+        {.kind = VIVI_PORT_SOCKET, .name = CH_PORT_MOVE, .child_fd = -1, .child_fd_rw = -1},
     };
     int r = 0;
 
@@ -97,12 +102,22 @@ static int plan_restore(const struct vivi_plan_input *in, struct vivi_plan *p)
     return p->requests ? 0 : -VIV_E_NO_MEMORY;
 }
 
+/* Whoever sends tells the rest. */
+static int plan_incoming(const struct vivi_plan_input *in, struct vivi_plan *p)
+{
+    p->requests = json_pack("[{s:s, s:{s:s, s:s*}}]", "verb", "vm.receive-migration", "body",
+                            "receiver_url", in->incoming_url, "tls_dir", in->incoming_tls);
+    return p->requests ? 0 : -VIV_E_NO_MEMORY;
+}
+
 static int plan_requests(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
     json_t *body;
 
     if (in->how == VIVI_HOW_RESTORE)
         return plan_restore(in, p);
+    if (in->how == VIVI_HOW_INCOMING)
+        return plan_incoming(in, p);
     body = ch_vm_config(in);
     if (body && !has_api(in->config)) {
         int r = ch_command_line(body, p);
@@ -120,10 +135,8 @@ int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *
 {
     cleanup_plan struct vivi_plan p = {0};
 
-    if (in->how == VIVI_HOW_INCOMING)
-        return vivi_fail(err, VIV_E_UNSUPPORTED, "the cloud-hypervisor driver takes no migrations");
-    if (in->how == VIVI_HOW_RESTORE && !has_api(in->config))
-        return vivi_fail(err, VIV_E_UNSUPPORTED, "a snapshot: " CH_NEEDS_API);
+    if (in->how != VIVI_HOW_BOOT && !has_api(in->config))
+        return vivi_fail(err, VIV_E_UNSUPPORTED, "a snapshot or a migration: " CH_NEEDS_API);
     p.exe = strdup(in->facts->probe.exe);
     if (!p.exe || plan_argv(in->config, &p) < 0 || plan_ports(in, &p) < 0 ||
         plan_requests(in, &p) < 0)

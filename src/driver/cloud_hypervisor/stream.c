@@ -91,6 +91,13 @@ void ch_act_on_cause(struct ch_machine *m)
         is_off(m);
     else if (cause == CH_CAUSE_PANIC)
         ch_finish(m, VIVI_REASON_GUEST_PANIC, NULL);
+    else if (cause == CH_CAUSE_MOVED)
+        ch_moved(m);
+}
+
+void ch_moved(struct ch_machine *m)
+{
+    tell_ending(m, VIVI_REASON_MIGRATED, NULL);
 }
 
 static void on_cause(struct ch_machine *m, enum ch_cause cause)
@@ -179,7 +186,7 @@ void ch_reset_drained(struct ch_machine *m)
 /* Somebody else's doing, over the API: what is true now is asked for. */
 static void paused_or_resumed(struct ch_machine *m, bool paused)
 {
-    if (m->phase == CH_RUNNING && !m->ending && !m->quitting && m->paused != paused)
+    if (m->phase == CH_RUNNING && !m->ending && !m->quitting && !m->move.op && m->paused != paused)
         (void)ch_get(m, "vm.info", CH_T_CHECK, 0, NULL);
 }
 
@@ -198,6 +205,10 @@ static void on_vm_event(struct ch_machine *m, const struct ch_event *e)
         ch_hot_rebooted(m);
     } else if (strcmp(e->name, "device-removed") == 0) {
         ch_device_left(m, e->id);
+    } else if (strcmp(e->name, "migration-finished") == 0) {
+        on_cause(m, CH_CAUSE_MOVED);
+    } else if (strncmp(e->name, "migration-", 10) == 0) {
+        ch_move_event(m, e->name, e->id);
     } else if (strcmp(e->name, "shutdown") == 0) {
         on_cause(m, CH_CAUSE_OFF);
     } else if (strcmp(e->name, "paused") == 0 || strcmp(e->name, "resumed") == 0) {
@@ -280,6 +291,8 @@ static void on_line(struct ch_machine *m, const char *line, size_t len)
         return;
     if (what == CH_COMPLAINT_WATCHDOG)
         m->watchdog = true;
+    if (what == CH_COMPLAINT_MOVE)
+        (void)snprintf(m->move.text, sizeof(m->move.text), "%.*s", (int)n, text);
     if (what != CH_COMPLAINT_FAILURE || m->failure[0])
         return;
     (void)snprintf(m->failure, sizeof(m->failure), "%.*s", (int)n, text);

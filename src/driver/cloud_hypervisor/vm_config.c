@@ -288,11 +288,11 @@ bool ch_has_vsock(const struct vivi_config *c)
     return c->agent != VIVI_AGENT_OFF || c->vsock_cid > 0;
 }
 
-json_t *ch_vsock_config(const struct vivi_config *c, const char *run_dir)
+json_t *ch_vsock_config(const struct vivi_config *c)
 {
     return json_pack("{s:s, s:I, s:o}", "id", CH_ID_VSOCK, "cid",
                      (json_int_t)(c->vsock_cid > 0 ? c->vsock_cid : CH_GUEST_CID), "socket",
-                     json_sprintf("%s/" CH_PORT_VSOCK, run_dir));
+                     json_string(CH_RUN_DIR "/" CH_PORT_VSOCK));
 }
 
 /* ---- sandbox ---- */
@@ -310,15 +310,12 @@ static json_t *rule(const char *path, const char *access)
 /* What the VMM opens besides the paths in its configuration: a named TAP's flags, which it reads
  * below /sys, the groups of host devices, and snapshots to come: the rules hold until the process
  * ends. And what may be attached later. */
-static json_t *landlock_rules(const struct vivi_plan_input *in)
+static json_t *landlock_rules(const struct vivi_config *c)
 {
-    const struct vivi_config *c = in->config;
     json_t *list = json_array();
 
-    add(&list,
-        json_pack("{s:o?, s:s}", "path", json_sprintf("%s/snapshots", in->vm_dir), "access", "rw"));
-    add(&list,
-        json_pack("{s:o?, s:s}", "path", json_sprintf("%s/hotplug", in->vm_dir), "access", "rw"));
+    add(&list, rule(CH_VM_DIR "/snapshots", "rw"));
+    add(&list, rule(CH_VM_DIR "/hotplug", "rw"));
     if (c->n_nets > 0)
         add(&list, rule(CH_SYS_NET, "r"));
     if (c->n_devices > 0) {
@@ -326,7 +323,7 @@ static json_t *landlock_rules(const struct vivi_plan_input *in)
         add(&list, rule(CH_SYS_DEVICES, "r"));
     }
     if (!ch_has_vsock(c)) /* it may come later */
-        add(&list, rule(in->run_dir, "w"));
+        add(&list, rule(CH_RUN_DIR, "w"));
     for (size_t i = 0; i < c->allow.n; i++)
         add(&list, rule(c->allow.items[i], "rw"));
     return list;
@@ -350,7 +347,7 @@ json_t *ch_vm_config(const struct vivi_plan_input *in)
     put(&doc, "serial", json_pack("{s:s}", "mode", "Tty"));
     put(&doc, "console", json_pack("{s:s}", "mode", "Off"));
     if (ch_has_vsock(c))
-        put(&doc, "vsock", ch_vsock_config(c, in->run_dir));
+        put(&doc, "vsock", ch_vsock_config(c));
     put(&doc, "pvpanic", json_true());
     if (c->tpm_socket)
         put(&doc, "tpm", json_pack("{s:s}", "socket", c->tpm_socket));
@@ -358,7 +355,7 @@ json_t *ch_vm_config(const struct vivi_plan_input *in)
         put(&doc, "watchdog", json_true());
     if (ch_wants_landlock(c, &in->facts->probe)) {
         put(&doc, "landlock_enable", json_true());
-        put(&doc, "landlock_rules", landlock_rules(in));
+        put(&doc, "landlock_rules", landlock_rules(c));
     }
     return doc;
 }

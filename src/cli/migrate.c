@@ -1,0 +1,345 @@
+/*
+ * viv migrate: the end that sends.
+ *
+ * Theory of operation. The two monitors know all that matters, and finish what they have begun when
+ * this process is gone; it only brings them together. First this end says what is in the way, then
+ * the other end looks at what it is offered, prepares a VM and a VMM that waits, and only then
+ * something is sent. When it fails, and nothing but the other end can tell whether the machine is
+ * there, it is asked, and what it says settles it here.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/migrate.h"
+#include "cli/out.h"
+#include "cli/peer.h"
+#include "cli/progress.h"
+#include "cli/say.h"
+
+#define ANSWER_MS 60000 /* the other end prepares a VM and a VMM */
+#define ARRIVE_MS 60000
+#define VIA_UNIX  "unix"
+#define VIA_TCP   "tcp:"
+
+struct migration {
+    struct vivi_cli *c;
+    viv_vm *vm;
+    const char *dest, *via;
+    struct vivi_peer peer;
+    char url[256];
+};
+
+/* ---- this end ---- */
+
+static int put(viv_opts *o, const char *key, const char *value, viv_error *err)
+{
+    return value ? viv_opts_set_str(o, key, value, err) : 0;
+}
+
+static int put_flag_ms(struct vivi_cli *c, viv_opts *o, const char *flag, const char *key,
+                       int64_t unit_ms, viv_error *err)
+{
+    int64_t ms = 0;
+    int r;
+
+    if (!vivi_args_has(&c->args, flag))
+        return 0;
+    r = vivi_args_duration(&c->args, flag, &ms, err);
+    return r < 0 ? r : viv_opts_set_i64(o, key, (ms + unit_ms - 1) / unit_ms, err);
+}
+
+static int options(struct migration *g, const char *step, viv_opts **ret, viv_error *err)
+{
+    struct vivi_cli *c = g->c;
+    cleanup_opts viv_opts *o = NULL;
+    int64_t connections = -1;
+    int r = viv_opts_new(&o, err);
+
+    if (r == 0)
+        r = put(o, "step", step, err);
+    if (r == 0)
+        r = put(o, "to", g->dest, err);
+    if (r == 0)
+        r = put(o, "url", g->url[0] ? g->url : NULL, err);
+    if (r == 0)
+        r = put(o, "tls_dir", vivi_args_str(&c->args, "--tls"), err);
+    if (r == 0 && vivi_args_has(&c->args, "--local"))
+        r = viv_opts_set_bool(o, "local", 1, err);
+    if (r == 0)
+        r = put_flag_ms(c, o, "--downtime", "downtime_ms", 1, err);
+    if (r == 0)
+        r = put_flag_ms(c, o, "--timeout", "timeout_s", 1000, err);
+    if (r == 0 && vivi_args_has(&c->args, "--connections"))
+        r = vivi_args_number(&c->args, "--connections", &connections, err);
+    if (r == 0 && connections >= 0)
+        r = viv_opts_set_i64(o, "connections", connections, err);
+    if (r < 0)
+        return r;
+    *ret = take_ptr(o);
+    return 0;
+}
+
+static int settle(struct migration *g, bool arrived, viv_error *err)
+{
+    cleanup_opts viv_opts *o = NULL;
+    int r = viv_opts_new(&o, err);
+
+    if (r == 0)
+        r = put(o, "step", "settle", err);
+    if (r == 0)
+        r = put(o, "to", g->dest, err);
+    if (r == 0)
+        r = viv_opts_set_bool(o, "arrived", arrived, err);
+    return r < 0 ? r : viv_vm_migrate(g->vm, o, NULL, NULL, err);
+}
+
+/* ---- the other end ---- */
+
+/* As messages call it: a command may be long. */
+static const char *other_end(const struct migration *g)
+{
+    return strncmp(g->dest, "exec:", 5) == 0 ? "the other end" : g->dest;
+}
+
+/* "tcp:0.0.0.0:4711" as it listens there is reached under the name we have for it. */
+static void url_of(struct migration *g, const char *told)
+{
+    const char *host = g->via + strlen(VIA_TCP), *port = strrchr(told, ':');
+
+    if (strncmp(g->via, VIA_TCP, strlen(VIA_TCP)) == 0 && port)
+        (void)snprintf(g->url, sizeof(g->url), VIA_TCP "%.*s%s", (int)strcspn(host, ":"), host,
+                       port);
+    else
+        (void)snprintf(g->url, sizeof(g->url), "%s", told);
+}
+
+static int prepare_there(struct migration *g, json_t *offer, viv_error *err)
+{
+    cleanup_json json_t *answer = NULL;
+    const char *tls = vivi_args_str(&g->c->args, "--remote-tls");
+    const char *url;
+    int r;
+
+    if (!tls)
+        tls = vivi_args_str(&g->c->args, "--tls");
+    r = vivi_peer_say(&g->peer, "take",
+                      json_pack("{s:o, s:s, s:s*}", "offer", offer, "via", g->via, "tls_dir", tls),
+                      err);
+    if (r == 0)
+        r = vivi_peer_wait(&g->peer, ANSWER_MS, &answer, err);
+    if (r < 0)
+        return vivi_wrap(err, r, "%s", other_end(g));
+    url = json_string_value(json_object_get(answer, "url"));
+    if (strcmp(vivi_peer_word(answer), "ready") != 0 || !url)
+        return vivi_wrap(err, vivi_peer_take_error(answer, err), "%s", other_end(g));
+    url_of(g, url);
+    return 0;
+}
+
+/* What the other end knows: 1 it is there, 0 it is not, < 0 no answer. */
+static int ask_there(struct migration *g, const char *word, viv_error *err)
+{
+    cleanup_json json_t *answer = NULL;
+    int r = vivi_peer_say(
+        &g->peer, word,
+        json_pack("{s:s, s:s}", "name", viv_vm_name(g->vm), "uuid", viv_vm_uuid(g->vm)), err);
+
+    if (r == 0)
+        r = vivi_peer_wait(&g->peer, ARRIVE_MS, &answer, err);
+    if (r < 0)
+        return vivi_wrap(err, r, "%s", other_end(g));
+    if (strcmp(vivi_peer_word(answer), "arrived") == 0)
+        return 1;
+    if (strcmp(vivi_peer_word(answer), "gone") == 0)
+        return 0;
+    return vivi_wrap(err, vivi_peer_take_error(answer, err), "%s", other_end(g));
+}
+
+/* ---- sending ---- */
+
+static int follow(struct migration *g, viv_op *op, viv_error *err)
+{
+    struct vivi_progress progress;
+    char text[120];
+    int r = 0;
+
+    vivi_progress_begin(&progress, g->c->err_tty && g->c->format != VIVI_FORMAT_JSON);
+    while (r >= 0 && !viv_op_done(op)) {
+        struct pollfd fd = {.fd = viv_fd(g->c->v), .events = POLLIN};
+        cleanup_rec viv_rec *note = NULL;
+        int64_t due = viv_timeout_ms(g->c->v);
+        int turn = vivi_progress_wait_ms(&progress);
+
+        (void)poll(&fd, 1, turn < 0 || (due >= 0 && due < turn) ? (int)due : turn);
+        r = viv_dispatch(g->c->v, err);
+        (void)viv_op_note(op, &note, NULL);
+        (void)snprintf(text, sizeof(text), "%s: %s", viv_vm_name(g->vm),
+                       note && viv_rec_str(note, "doing") ? viv_rec_str(note, "doing") : "sending");
+        vivi_progress_show(&progress, text);
+    }
+    vivi_progress_clear(&progress);
+    return r < 0 ? r : viv_op_wait(op, 0, NULL, err);
+}
+
+static int send_it(struct migration *g, viv_error *err)
+{
+    cleanup_opts viv_opts *o = NULL;
+    viv_op *op = NULL;
+    int r = options(g, "send", &o, err);
+
+    if (r == 0)
+        r = viv_vm_migrate(g->vm, o, &op, NULL, err);
+    if (r == 0)
+        r = follow(g, op, err);
+    viv_op_free(op);
+    return r;
+}
+
+/* It is there: nothing of it goes on here, whatever our VMM thinks. */
+static int leave_it_there(struct migration *g, viv_error *err)
+{
+    int r = viv_vm_kill(g->vm, NULL, NULL, NULL, err);
+
+    return r < 0 ? r : settle(g, true, err);
+}
+
+/* The sending failed with err. */
+static int look_there(struct migration *g, viv_error *err)
+{
+    viv_error why = VIV_ERROR_INIT;
+    int there = ask_there(g, "back", &why), r = -err->code;
+
+    if (there > 0)
+        return leave_it_there(g, err);
+    if (there == 0)
+        (void)settle(g, false, NULL);
+    return r;
+}
+
+/* ---- the command ---- */
+
+static int report(struct migration *g)
+{
+    struct vivi_cli *c = g->c;
+
+    if (vivi_cli_structured(c))
+        return vivi_cli_record(c,
+                               json_pack("{s:s, s:s, s:s, s:b}", "name", viv_vm_name(g->vm), "uuid",
+                                         viv_vm_uuid(g->vm), "to", g->dest, "changed", 1));
+    (void)printf("%s: runs at %s\n", viv_vm_name(g->vm), g->dest);
+    return 0;
+}
+
+static int offer(struct migration *g, json_t **ret, viv_error *err)
+{
+    cleanup_opts viv_opts *o = NULL;
+    cleanup_rec viv_rec *rec = NULL;
+    cleanup_json json_t *j = NULL;
+    int r = options(g, "offer", &o, err);
+
+    if (r == 0)
+        r = viv_vm_migrate(g->vm, o, NULL, &rec, err);
+    if (r < 0)
+        return r;
+    j = vivi_rec_to_json(rec);
+    *ret = json_incref(json_object_get(j, "offer"));
+    return *ret ? 0 : vivi_fail(err, VIV_E_PROTOCOL, "its monitor offers nothing");
+}
+
+static int move(struct migration *g, viv_error *err)
+{
+    json_t *what = NULL;
+    int r = offer(g, &what, err);
+
+    if (r == 0)
+        r = vivi_peer_open(&g->peer, g->dest, err);
+    if (r < 0) {
+        json_decref(what);
+        return r;
+    }
+    r = prepare_there(g, what, err);
+    if (r < 0)
+        return r;
+    r = send_it(g, err);
+    if (r < 0)
+        return look_there(g, err);
+    r = ask_there(g, "sent", err);
+    if (r == 0)
+        r = vivi_fail(err, VIV_E_VMM, "it has left, and is not there");
+    return r < 0 ? r : 0;
+}
+
+/* A migration whose outcome is not known here: the other end is asked. */
+static int resolve(struct migration *g, viv_error *err)
+{
+    cleanup_rec viv_rec *info = NULL;
+    char dest[512];
+    int r = viv_vm_info(g->vm, &info, err), there;
+
+    if (r < 0)
+        return r;
+    if (!viv_rec_str(info, "moving.to"))
+        return vivi_fail(err, VIV_E_WRONG_STATE, "it is not on its way anywhere");
+    (void)snprintf(dest, sizeof(dest), "%s", viv_rec_str(info, "moving.to"));
+    g->dest = dest;
+    r = vivi_peer_open(&g->peer, dest, err);
+    if (r < 0)
+        return r;
+    there = ask_there(g, "query", err);
+    if (there < 0)
+        return there;
+    r = there > 0 ? leave_it_there(g, err) : settle(g, false, err);
+    if (r == 0 && there > 0)
+        (void)report(g);
+    else if (r == 0)
+        vivi_cli_note(g->c, "%s is not at %s: it may be started here", viv_vm_name(g->vm), dest);
+    g->dest = NULL;
+    return r;
+}
+
+/* How the bytes go: what was said, or what the destination suggests. ret holds size bytes. */
+static void choose_way(const struct migration *g, char *ret, size_t size)
+{
+    const char *said = vivi_args_str(&g->c->args, "--via"), *at;
+
+    (void)snprintf(ret, size, "%s", said ? said : VIA_UNIX);
+    if (said || !g->dest || strncmp(g->dest, "ssh://", 6) != 0)
+        return;
+    at = strrchr(g->dest, '@');
+    at = at ? at + 1 : g->dest + 6;
+    (void)snprintf(ret, size, VIA_TCP "%.*s", (int)strcspn(at, ":/"), at);
+}
+
+int vivi_cmd_migrate(struct vivi_cli *c)
+{
+    bool resolves = vivi_args_has(&c->args, "--resolve");
+    struct migration g = {.c = c, .peer = VIVI_PEER_EMPTY};
+    viv_error err = VIV_ERROR_INIT;
+    char via[256];
+    int code, r;
+
+    if (c->args.n_words > 0 && strcmp(c->args.words[0], "receive") == 0)
+        return vivi_cmd_receive(c);
+    if (c->args.n_words != (resolves ? 1 : 2))
+        return vivi_cli_usage(c, NULL, "needs a VM and a destination: viv migrate web ssh://host");
+    g.dest = resolves ? NULL : c->args.words[1];
+    choose_way(&g, via, sizeof(via));
+    g.via = via;
+    (void)signal(SIGPIPE, SIG_IGN); /* the other end may go at any time */
+    code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    if (code)
+        return code;
+    if (viv_lookup(c->v, c->args.words[0], &g.vm, &err) < 0)
+        return vivi_cli_fail(c, c->args.words[0], &err);
+    r = resolves ? resolve(&g, &err) : move(&g, &err);
+    vivi_peer_close(&g.peer);
+    if (r < 0)
+        code = vivi_cli_fail(c, viv_vm_name(g.vm), &err);
+    else if (!resolves)
+        code = report(&g);
+    viv_vm_free(g.vm);
+    return code;
+}

@@ -1,0 +1,293 @@
+/*
+ * viv migrate receive --stdio: the end that receives, for one VM.
+ *
+ * What the other end says: take {offer, via, tls_dir}, then sent or back; or query {name, uuid}.
+ * What it is told: ready {url}, arrived, gone, or no {error}. Should the channel end before the
+ * outcome is known, the VM that was prepared is given up, unless its machine comes all the same.
+ */
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cli/migrate.h"
+#include "cli/out.h"
+#include "cli/peer.h"
+
+#define ANYWHERE "0.0.0.0"
+
+struct receiver {
+    struct vivi_cli *c;
+    struct vivi_peer peer;
+    viv_vm *vm;
+    viv_op *op; /* the receive in flight */
+    bool told_ready, sent;
+};
+
+/* ---- where to listen ---- */
+
+/* A port that nobody has just now; 0: none. */
+static unsigned free_port(const char *host)
+{
+    const struct addrinfo want = {
+        .ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+    struct addrinfo *found = NULL;
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t len = sizeof(at);
+    unsigned port = 0;
+    int fd;
+
+    if (getaddrinfo(host, NULL, &want, &found) != 0)
+        return 0;
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
+        getsockname(fd, (struct sockaddr *)&at, &len) == 0)
+        port = ntohs(at.sin_port);
+    if (fd >= 0)
+        (void)close(fd);
+    freeaddrinfo(found);
+    return port;
+}
+
+/* "tcp:host[:port]" as the other end calls us; a name is not ours to look up. */
+static int listen_at(const char *via, char *ret, size_t size, viv_error *err)
+{
+    const char *host, *port;
+    char bind_to[80];
+    unsigned number;
+
+    if (strncmp(via, "tcp:", 4) != 0) {
+        (void)snprintf(ret, size, "unix");
+        return 0;
+    }
+    host = via + 4;
+    port = strchr(host, ':');
+    (void)snprintf(bind_to, sizeof(bind_to), "%.*s", (int)strcspn(host, ":"), host);
+    number = port ? (unsigned)strtoul(port + 1, NULL, 10) : 0;
+    if (number == 0)
+        number = free_port(bind_to);
+    if (number == 0) {
+        (void)snprintf(bind_to, sizeof(bind_to), ANYWHERE);
+        number = free_port(bind_to);
+    }
+    if (number == 0 || number > 65535)
+        return vivi_fail(err, VIV_E_INVALID, "%.80s: no address to listen at", via);
+    (void)snprintf(ret, size, "tcp:%s:%u", bind_to, number);
+    return 0;
+}
+
+/* ---- taking ---- */
+
+static int begin(struct receiver *g, const json_t *ask, viv_error *err)
+{
+    cleanup_opts viv_opts *o = NULL;
+    const char *via = json_string_value(json_object_get(ask, "via"));
+    const char *theirs = json_string_value(json_object_get(ask, "tls_dir"));
+    const char *ours = vivi_args_str(&g->c->args, "--tls");
+    char *offer = json_dumps(json_object_get(ask, "offer"), JSON_COMPACT);
+    char listen[160];
+    int r = listen_at(via ? via : "unix", listen, sizeof(listen), err);
+
+    if (r == 0)
+        r = viv_create_incoming(g->c->v, offer, &g->vm, err);
+    if (r == 0)
+        r = viv_opts_new(&o, err);
+    if (r == 0)
+        r = viv_opts_set_str(o, "offer", offer, err);
+    if (r == 0)
+        r = viv_opts_set_str(o, "listen", listen, err);
+    if (r == 0 && theirs)
+        r = viv_opts_set_str(o, "tls_dir", ours ? ours : theirs, err);
+    if (r == 0)
+        r = viv_vm_receive(g->vm, o, &g->op, NULL, err);
+    free(offer);
+    return r;
+}
+
+static void tell(struct receiver *g, const char *word, json_t *more)
+{
+    (void)vivi_peer_say(&g->peer, word, more, NULL); /* who is gone needs no answer */
+}
+
+static void refuse(struct receiver *g, const viv_error *err)
+{
+    tell(g, "no", vivi_peer_error(err));
+}
+
+static void tell_when_ready(struct receiver *g)
+{
+    cleanup_rec viv_rec *note = NULL;
+    const char *url;
+
+    if (g->told_ready || !g->op || viv_op_note(g->op, &note, NULL) < 0)
+        return;
+    url = viv_rec_str(note, "listening");
+    if (!url)
+        return;
+    g->told_ready = true;
+    tell(g, "ready", json_pack("{s:s}", "url", url));
+}
+
+/* ---- how it went ---- */
+
+/* 1: the VM runs here, or has; 0: it never came, and nothing is left of it. */
+static int is_here(struct receiver *g, viv_error *err)
+{
+    cleanup_rec viv_rec *info = NULL;
+    int r = viv_vm_info(g->vm, &info, err);
+
+    if (r < 0)
+        return r;
+    if (!viv_rec_str(info, "moving.phase"))
+        return 1;
+    return viv_vm_remove(g->vm, NULL, NULL, NULL, err); /* refused while anything runs */
+}
+
+/* Nobody will come; whoever is on the way is waited for. */
+static int give_up(struct receiver *g, viv_error *err)
+{
+    cleanup_opts viv_opts *o = NULL;
+    int r = viv_opts_new(&o, err);
+
+    if (r == 0)
+        r = viv_opts_set_bool(o, "abort", 1, err);
+    if (r == 0) /* fails as the receive does */
+        (void)viv_vm_receive(g->vm, o, NULL, NULL, NULL);
+    return r < 0 ? r : is_here(g, err);
+}
+
+static void answer(struct receiver *g, int here, const viv_error *err)
+{
+    if (here < 0)
+        refuse(g, err);
+    else
+        tell(g, here ? "arrived" : "gone", NULL);
+}
+
+static int query(struct receiver *g, const json_t *ask, viv_error *err)
+{
+    const char *uuid = json_string_value(json_object_get(ask, "uuid"));
+    int r = viv_lookup(g->c->v, uuid ? uuid : "", &g->vm, err);
+
+    if (r == -VIV_E_NOT_FOUND)
+        return 0;
+    return r < 0 ? r : give_up(g, err);
+}
+
+/* The receive is over. True: so are we. */
+static bool ended(struct receiver *g)
+{
+    viv_error err = VIV_ERROR_INIT, why = VIV_ERROR_INIT;
+    int r = viv_op_wait(g->op, 0, NULL, &err), here;
+
+    viv_op_free(take_ptr(g->op));
+    if (r < 0 && !g->told_ready) {
+        refuse(g, &err);
+        (void)is_here(g, &why);
+        return true;
+    }
+    if (r == 0 && !g->sent)
+        return false; /* said when asked */
+    here = is_here(g, &why);
+    if (g->sent)
+        answer(g, here, &why);
+    return g->sent;
+}
+
+/* ---- the loop ---- */
+
+/* True: nothing more is to be done. */
+static bool handle(struct receiver *g, const json_t *j)
+{
+    viv_error err = VIV_ERROR_INIT;
+    const char *word = vivi_peer_word(j);
+
+    if (strcmp(word, "take") == 0 && !g->vm) {
+        if (begin(g, j, &err) == 0)
+            return false;
+        refuse(g, &err);
+        if (g->vm)
+            (void)is_here(g, &err);
+        return true;
+    }
+    if (strcmp(word, "query") == 0 && !g->vm) {
+        answer(g, query(g, j, &err), &err);
+        return true;
+    }
+    if (strcmp(word, "sent") == 0 && g->vm) {
+        g->sent = true;
+        if (g->op)
+            return false;
+        answer(g, is_here(g, &err), &err);
+        return true;
+    }
+    if (strcmp(word, "back") == 0 && g->vm) {
+        answer(g, give_up(g, &err), &err);
+        return true;
+    }
+    (void)vivi_fail(&err, VIV_E_PROTOCOL, "\"%.40s\" is not expected now", word);
+    refuse(g, &err);
+    return true;
+}
+
+static bool listen_to_peer(struct receiver *g, bool readable)
+{
+    cleanup_json json_t *j = NULL;
+    viv_error err = VIV_ERROR_INIT;
+    int r = readable ? vivi_peer_read(&g->peer, &j, &err) : vivi_peer_next(&g->peer, &j, &err);
+
+    if (r > 0)
+        return handle(g, j);
+    if (r == 0)
+        return false;
+    if (g->vm) /* whoever was there is gone */
+        (void)give_up(g, &err);
+    return true;
+}
+
+static int serve(struct receiver *g)
+{
+    viv_error err = VIV_ERROR_INIT;
+    bool over = false;
+
+    while (!over) {
+        struct pollfd fds[2] = {{.fd = g->peer.in, .events = POLLIN},
+                                {.fd = viv_fd(g->c->v), .events = POLLIN}};
+
+        (void)poll(fds, 2, (int)viv_timeout_ms(g->c->v));
+        if (viv_dispatch(g->c->v, &err) < 0)
+            return vivi_cli_fail(g->c, NULL, &err);
+        tell_when_ready(g);
+        if (g->op && viv_op_done(g->op))
+            over = ended(g);
+        if (!over)
+            over = listen_to_peer(g, fds[0].revents != 0);
+    }
+    return 0;
+}
+
+int vivi_cmd_receive(struct vivi_cli *c)
+{
+    struct receiver g = {.c = c, .peer = VIVI_PEER_EMPTY};
+    int code;
+
+    if (c->args.n_words != 1 || !vivi_args_has(&c->args, "--stdio"))
+        return vivi_cli_usage(c, NULL, "receive needs --stdio; it is run by viv migrate");
+    (void)signal(SIGPIPE, SIG_IGN);
+    code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    if (code)
+        return code;
+    g.peer.in = STDIN_FILENO;
+    g.peer.out = STDOUT_FILENO;
+    code = serve(&g);
+    g.peer.in = g.peer.out = -1;
+    vivi_peer_close(&g.peer);
+    viv_op_free(g.op);
+    viv_vm_free(g.vm);
+    return code;
+}

@@ -1,0 +1,259 @@
+/*
+ * Sending a running machine to another VMM.
+ *
+ * Theory of operation. From "send" on nobody here knows whether the machine runs here or there,
+ * until the VMM tells: its end by a migration is the success, and an answer of the driver the
+ * failure. What must never be is two that run. So moving.json is written first, durably, and from
+ * then on no start of this VM is made while it is there: it goes away when the machine is known to
+ * be here, and stays for good when it is known to be there. A VMM that dies on the way leaves it
+ * undecided, and only who can ask the other end may settle it.
+ */
+#include "monitor/migrate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "driver/cpu.h"
+#include "store/moving.h"
+
+#define TELL_MS 1000
+
+/* ---- what is asked ---- */
+
+static const char *text_of(const json_t *args, const char *key)
+{
+    return json_string_value(json_object_get(args, key));
+}
+
+static int64_t number_of(const json_t *args, const char *key)
+{
+    const json_t *j = json_object_get(args, key);
+
+    return json_is_integer(j) && json_integer_value(j) >= 0 ? (int64_t)json_integer_value(j) : -1;
+}
+
+int vivi_migrate_parse(const json_t *args, struct vivi_migrate_ask *ret, viv_error *err)
+{
+    const char *step = text_of(args, "step"), *to = text_of(args, "to");
+
+    *ret = (struct vivi_migrate_ask){.name = to ? to : "",
+                                     .arrived = json_is_true(json_object_get(args, "arrived")),
+                                     .to = {.url = text_of(args, "url"),
+                                            .tls_dir = text_of(args, "tls_dir"),
+                                            .local = json_is_true(json_object_get(args, "local")),
+                                            .downtime_ms = number_of(args, "downtime_ms"),
+                                            .timeout_s = number_of(args, "timeout_s"),
+                                            .connections = number_of(args, "connections")}};
+    if (step && strcmp(step, "offer") == 0)
+        ret->step = VIVI_MIGRATE_OFFER;
+    else if (step && strcmp(step, "send") == 0)
+        ret->step = VIVI_MIGRATE_SEND;
+    else if (step && strcmp(step, "settle") == 0)
+        ret->step = VIVI_MIGRATE_SETTLE;
+    else
+        return vivi_fail(err, VIV_E_INVALID, "args.step: none of offer, send, settle");
+    if (ret->step == VIVI_MIGRATE_SEND && !ret->to.url)
+        return vivi_fail(err, VIV_E_INVALID, "args.url: missing");
+    return 0;
+}
+
+static const char *vmm_version(const struct vivi_monitor *m)
+{
+    const json_t *vmm = json_array_get(json_object_get(m->running, "vmms"), 0);
+    const char *version = text_of(vmm, "version");
+
+    return version ? version : "";
+}
+
+int vivi_migrate_may(struct vivi_monitor *m, const struct vivi_migrate_ask *a, viv_error *err)
+{
+    int r = vivi_machine_may(&m->machine, "migrate", err);
+
+    if (r == 0 && m->stage != VIVI_STAGE_UP)
+        r = vivi_fail(err, VIV_E_BUSY, "its VMM is not known yet");
+    return r < 0 ? r : m->machine.driver->may_move(&m->config, vmm_version(m), &a->to, err);
+}
+
+/* ---- offer ---- */
+
+json_t *vivi_migrate_offer(struct vivi_monitor *m)
+{
+    char *cpu = vivi_cpu_describe();
+    cleanup_json json_t *config = NULL;
+    json_t *j = NULL;
+
+    if (vivi_json_read(m->dir.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &config, NULL) == 0)
+        j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O}", "offer", 1, "name",
+                      m->dir.name, "uuid", m->dir.uuid, "driver", m->machine.driver->name,
+                      "vmm_version", vmm_version(m), "nonce", m->nonce, "ip",
+                      m->st.ready ? m->st.ip : "", "config", config, "running",
+                      json_object_get(m->running, "config"));
+    if (j)
+        (void)json_object_set_new(j, "ready", json_boolean(m->st.ready));
+    if (j)
+        (void)json_object_set_new(j, "cpu", vivi_json_str(cpu ? cpu : ""));
+    free(cpu);
+    return j;
+}
+
+/* ---- sending ---- */
+
+void vivi_migrate_drop(struct vivi_monitor *m)
+{
+    vivi_disarm(m, &m->migrate_tell);
+    m->migrate_doing[0] = '\0';
+}
+
+static void tell(void *arg)
+{
+    struct vivi_monitor *m = arg;
+    uint64_t now = m->loop->now_ms(m->loop->ctx);
+
+    vivi_disarm(m, &m->migrate_tell);
+    if (m->op.verb != VIVI_VERB_MIGRATE)
+        return;
+    vivi_waits_note(m, json_pack("{s:s, s:I}", "doing",
+                                 m->migrate_doing[0] ? m->migrate_doing : "sending", "elapsed_ms",
+                                 (json_int_t)(now - m->migrate_since_ms)));
+    vivi_arm(m, &m->migrate_tell, &(struct vivi_arm){"migrate-tell", TELL_MS, tell});
+}
+
+void vivi_migrate_progress(struct vivi_monitor *m, const char *text)
+{
+    (void)snprintf(m->migrate_doing, sizeof(m->migrate_doing), "%s", text ? text : "");
+    tell(m);
+}
+
+/* It is here, and may be started again one day. */
+static void stays(struct vivi_monitor *m, const viv_error *err)
+{
+    viv_error why = VIV_ERROR_INIT;
+
+    vivi_migrate_drop(m);
+    if (vivi_moving_remove(m->dir.fd, &why) < 0)
+        vivi_log(VIVI_LOG_ERROR, "migrate: %s", why.message);
+    if (m->st.state == VIV_ST_OUTGOING)
+        vivi_life_set_state(m, m->vcpus, NULL);
+    if (m->op.verb == VIVI_VERB_MIGRATE)
+        vivi_op_end(m, err);
+    vivi_waits_check(m);
+}
+
+void vivi_migrate_failed(struct vivi_monitor *m, const viv_error *err)
+{
+    viv_error why = VIV_ERROR_INIT;
+
+    (void)vivi_fail(&why, err ? err->code : VIV_E_VMM, "%s; it goes on here",
+                    err ? err->message : "the VMM did not end");
+    stays(m, &why);
+}
+
+void vivi_migrate_now(struct vivi_monitor *m, const struct vivi_migrate_ask *a)
+{
+    struct vivi_moving moving = {.phase = VIVI_MOVING_SENDING};
+    viv_error err = VIV_ERROR_INIT;
+    int r;
+
+    (void)snprintf(moving.to, sizeof(moving.to), "%s", a->name);
+    m->migrate_since_ms = m->loop->now_ms(m->loop->ctx);
+    m->migrate_doing[0] = '\0';
+    r = vivi_moving_write(m->dir.fd, &moving, &err);
+    if (r == 0) {
+        vivi_op_step(m, "send");
+        vivi_life_set_state(m, VIV_ST_OUTGOING, NULL);
+        r = vivi_machine_migrate_send(&m->machine, &a->to, vivi_life_dop(m, VIVI_DOP_MIGRATE),
+                                      &err);
+    }
+    if (r < 0) {
+        m->dop[VIVI_DOP_MIGRATE] = 0;
+        stays(m, &err);
+        return;
+    }
+    tell(m);
+}
+
+/* ---- the end ---- */
+
+void vivi_migrate_concluded(struct vivi_monitor *m, enum vivi_reason reason)
+{
+    struct vivi_moving moving;
+    viv_error err = VIV_ERROR_INIT;
+
+    vivi_migrate_drop(m);
+    if (reason != VIVI_REASON_MIGRATED)
+        return;
+    m->st.remove_when_ended = false; /* its disks may be in use where it is now */
+    vivi_desire(m, VIVI_DESIRED_STOPPED);
+    if (vivi_moving_read(m->dir.fd, &moving, NULL) <= 0)
+        moving = (struct vivi_moving){.to = "another host"};
+    moving.phase = VIVI_MOVING_GONE;
+    (void)snprintf(m->st.reason_text, sizeof(m->st.reason_text), "%.159s", moving.to);
+    if (vivi_moving_write(m->dir.fd, &moving, &err) < 0)
+        vivi_log(VIVI_LOG_ERROR, "migrate: %s", err.message); /* "sending" stands: no start */
+}
+
+void vivi_migrate_ended(struct vivi_monitor *m, const char *text)
+{
+    struct vivi_moving moving;
+    viv_error err = VIV_ERROR_INIT;
+    int found = vivi_moving_read(m->dir.fd, &moving, NULL);
+
+    if (found > 0 && moving.phase == VIVI_MOVING_GONE) {
+        vivi_op_end(m, NULL);
+        return;
+    }
+    (void)vivi_fail(&err, VIV_E_VMM, "its VMM ended while it was on its way (%s%s%s)%s",
+                    m->st.reason, text[0] ? ": " : "", text, found > 0 ? ": it may run there" : "");
+    if (found > 0)
+        vivi_hint(&err, "viv migrate --resolve %s", m->dir.name);
+    vivi_op_end(m, &err);
+}
+
+int vivi_migrate_settle(struct vivi_monitor *m, bool arrived, viv_error *err)
+{
+    struct vivi_moving moving;
+    int r = vivi_moving_read(m->dir.fd, &moving, err);
+
+    if (r <= 0)
+        return r;
+    if (arrived && vivi_state_has_vmm(m->st.state))
+        return vivi_fail(err, VIV_E_WRONG_STATE, "it runs here (%s)", vivi_state_name(m->st.state));
+    if (!arrived)
+        return moving.phase == VIVI_MOVING_GONE || m->st.state == VIV_ST_OUTGOING
+                   ? vivi_fail(err, VIV_E_WRONG_STATE, "it was migrated to %.300s", moving.to)
+                   : vivi_moving_remove(m->dir.fd, err);
+    moving.phase = VIVI_MOVING_GONE;
+    r = vivi_moving_write(m->dir.fd, &moving, err);
+    if (r < 0)
+        return r;
+    (void)snprintf(m->st.reason, sizeof(m->st.reason), "%s",
+                   vivi_reason_name(VIVI_REASON_MIGRATED));
+    (void)snprintf(m->st.reason_text, sizeof(m->st.reason_text), "%.159s", moving.to);
+    (void)vivi_op_restart_cancel(m);
+    vivi_desire(m, VIVI_DESIRED_STOPPED);
+    vivi_record_state(m);
+    return 0;
+}
+
+/* ---- a former monitor ---- */
+
+void vivi_migrate_resume(struct vivi_monitor *m)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    if (m->st.state != VIV_ST_OUTGOING) {
+        (void)vivi_fail(&err, VIV_E_CANCELLED, "it was interrupted; it goes on here");
+        stays(m, &err);
+        return;
+    }
+    m->migrate_since_ms = m->loop->now_ms(m->loop->ctx);
+    if (vivi_machine_migrate_send(&m->machine, NULL, vivi_life_dop(m, VIVI_DOP_MIGRATE), &err) <
+        0) {
+        m->dop[VIVI_DOP_MIGRATE] = 0;
+        vivi_log(VIVI_LOG_WARN, "migrate: %s", err.message); /* its end is about to be told */
+    }
+    tell(m);
+}

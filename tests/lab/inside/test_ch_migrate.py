@@ -1,0 +1,167 @@
+"""Live migration with a real Cloud Hypervisor: over a unix socket, over TCP between two network namespaces, encrypted; and what a
+release does to itself."""
+
+import os
+import shlex
+import shutil
+import subprocess
+
+import chlab
+import pytest
+import vivtest
+
+NETNS = "there"
+HERE, THERE = "10.99.7.1", "10.99.7.2"
+
+
+def sh(*argv):
+    subprocess.run(argv, check=True, capture_output=True, text=True, timeout=chlab.STEP)
+
+
+@pytest.fixture(scope="module")
+def netns():
+    sh("ip", "netns", "add", NETNS)
+    sh("ip", "link", "add", "vhere", "type", "veth", "peer", "name", "vthere", "netns", NETNS)
+    sh("ip", "addr", "add", f"{HERE}/24", "dev", "vhere")
+    sh("ip", "link", "set", "vhere", "up")
+    for what in (["addr", "add", f"{THERE}/24", "dev", "vthere"], ["link", "set", "vthere", "up"], ["link", "set", "lo", "up"]):
+        sh("ip", "-n", NETNS, *what)
+    yield NETNS
+    sh("ip", "netns", "del", NETNS)
+
+
+def dest(root, *before):
+    env = [f"{k}={root.env[k]}" for k in ("VIV_HOME", "PATH", "VIV_UNIT_DIR", "VIV_LIBEXEC") if k in root.env]
+    return "exec:exec " + shlex.join([*before, "env", *env, root.viv, "migrate", "receive", "--stdio"])
+
+
+def write(console, word):
+    """Into memory and onto the disk."""
+    console.run(f"echo {word} > /tmp/word; echo {word} | dd of=/dev/vda bs=512 count=1 conv=sync 2>/dev/null; sync", deadline=chlab.STEP)
+
+
+def read(console):
+    return console.run("cat /tmp/word; head -c 20 /dev/vda | head -n 1", deadline=chlab.STEP).split()
+
+
+@pytest.fixture
+def web(module_root):
+    chlab.binary()
+    disk = os.path.join(os.path.dirname(module_root.home), "data.img")
+    with open(disk, "wb") as f:
+        f.truncate(4 << 20)
+    vm = chlab.ready(chlab.create(module_root, "web", disks=[{"id": "data", "path": disk}]))
+    with chlab.shell(vm) as c:
+        write(c, "before")
+    yield vm
+    module_root("rm", "--force", "web", deadline=chlab.STEP)
+
+
+def arrives(web, other_root, destination, *flags):
+    """It is there with all it had, it works there, and it does not run here."""
+    boots = web.serial().count(b"Linux version")
+    web.root("migrate", *flags, "web", destination, deadline=2 * chlab.STEP)
+    there = vivtest.VM(other_root, "web")
+    info = there.info()
+    assert (info["state"], info["ready"]["proof"], info["moving"]) == ("running", "inherited", None)
+    assert (web.info()["state"], web.info()["reason"]["code"]) == ("stopped", "migrated")
+    with chlab.shell(there) as c:
+        assert read(c) == ["before", "before"]
+        write(c, "after")
+        assert read(c) == ["after", "after"]
+    assert boots == 1 and b"Linux version" not in there.serial(), "it booted anew"
+    return there
+
+
+def test_over_a_unix_socket(web, other_root):
+    there = arrives(web, other_root, dest(other_root))
+    assert "it was migrated to" in web("start", code=4, deadline=chlab.STEP).err
+    r = there("stop", "-o", "json", deadline=2 * chlab.STEP).json()
+    assert (r["state"], r["rung"]) == ("stopped", "acpi")
+    other_root("rm", "web", deadline=chlab.STEP)
+
+
+def test_over_tcp_between_namespaces(web, other_root, netns):
+    there = arrives(web, other_root, dest(other_root, "ip", "netns", "exec", netns), "--via", f"tcp:{THERE}", "--downtime", "500ms")
+    there("kill", deadline=chlab.STEP)
+    other_root("rm", "web", deadline=chlab.STEP)
+
+
+@pytest.fixture(scope="module")
+def keys(module_root):
+    """A certificate authority, and what it has signed for both ends."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+    where = os.path.join(os.path.dirname(module_root.home), "keys")
+    os.mkdir(where)
+
+    def make(name, *more):
+        sh("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{where}/{name}-key.pem", *more)
+
+    make("ca", "-x509", "-days", "2", "-out", f"{where}/ca-cert.pem", "-addext", "basicConstraints=critical,CA:TRUE")
+    for name in ("server", "client"):
+        make(name, "-out", f"{where}/{name}.csr")
+        with open(f"{where}/{name}.ext", "w", encoding="utf-8") as f:
+            f.write(f"subjectAltName=IP:{THERE},IP:{HERE}\nextendedKeyUsage=serverAuth,clientAuth\nbasicConstraints=CA:FALSE\n")
+        sh("openssl", "x509", "-req", "-in", f"{where}/{name}.csr", "-CA", f"{where}/ca-cert.pem", "-CAkey", f"{where}/ca-key.pem",
+           "-CAcreateserial", "-days", "2", "-extfile", f"{where}/{name}.ext", "-out", f"{where}/{name}-cert.pem")
+    return where
+
+
+def test_encrypted(web, other_root, netns, keys):
+    there = arrives(web, other_root, dest(other_root, "ip", "netns", "exec", netns), "--via", f"tcp:{THERE}", "--tls", keys)
+    there("kill", deadline=chlab.STEP)
+    other_root("rm", "web", deadline=chlab.STEP)
+
+
+def test_without_the_keys_it_stays(web, other_root, netns, keys):
+    r = web.root("migrate", "web", dest(other_root, "ip", "netns", "exec", netns), "--via", f"tcp:{THERE}", "--tls", keys,
+                 "--remote-tls", "/nowhere", code=None, deadline=2 * chlab.STEP)
+    assert r.code != 0
+    assert web.info()["state"] == "running" and web.info()["moving"] is None
+    assert other_root("ps", "-q").out == ""
+    with chlab.shell(web) as c:
+        assert read(c) == ["before", "before"]
+
+
+def test_a_receiver_that_dies_leaves_it_here(web, other_root):
+    """The VMM at the other end is killed as soon as it waits."""
+    there = vivtest.VM(other_root, "web")
+    with web.root.popen("migrate", "web", dest(other_root)) as moving:
+        vivtest.until("it is waited for", lambda: os.path.exists(there.dir) and there.state().get("vmm") and there.processes().get("vmm"),
+                      other_root.home, os.path.join(other_root.home, "vms"), deadline=chlab.STEP)
+        vmm = there.processes().get("vmm")
+        if vmm:
+            vivtest.kill(vmm)
+        moving.wait(2 * chlab.STEP)
+    states = [web.info()["state"]] + ([there.info()["state"]] if os.path.exists(there.dir) else [])
+    assert states.count("running") == 1
+    other_root("rm", "--force", "--all", deadline=chlab.STEP)
+
+
+def test_local_is_refused_because_the_filter_kills(module_root):
+    """What would happen is seen with the VMM's own tool: SIGSYS. We refuse it before anything is sent."""
+    chlab.binary()
+    remote = shutil.which("ch-remote")
+    chlab.need(remote, "ch-remote is not on PATH")
+    vm = chlab.ready(chlab.create(module_root, "shared", memory={"size": "256MiB", "shared": "on"}))
+    r = vm.root("migrate", "--local", "shared", "exec:true", code=5, deadline=chlab.STEP)
+    assert "SIGSYS" in r.err and vm.info()["state"] == "running"
+    base = os.path.dirname(module_root.home)
+    api, url = os.path.join(base, "r.sock"), "unix:" + os.path.join(base, "m.sock")
+    mine = os.path.join(module_root.home, "run", vm.info()["uuid"][:8], "api")
+    with subprocess.Popen([chlab.binary(), "--api-socket", api], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as receiver:
+        try:
+            vivtest.until("it is there", lambda: os.path.exists(api), base, deadline=chlab.STEP)
+            with subprocess.Popen([remote, "--api-socket", api, "receive-migration", "receiver_url=" + url],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as waiting:
+                vivtest.until("it listens", lambda: os.path.exists(url[5:]), base, deadline=chlab.STEP)
+                subprocess.run([remote, "--api-socket", mine, "send-migration", f"destination_url={url},local=on"],
+                               capture_output=True, timeout=chlab.STEP, check=False)
+                state, reason = vm.ended()
+                receiver.kill()
+                waiting.kill()
+        finally:
+            receiver.kill()
+    assert (state, reason) == ("failed", "vmm-signal")
+    assert "seccomp" in vm.info()["reason"]["text"]
