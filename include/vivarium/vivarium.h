@@ -227,10 +227,10 @@ VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);
  *     copied where the file system cannot share data; no time limit. Of a running or paused VM:
  *     memory, devices and disks of one moment, and it goes on as it was. Errors: EXISTS, INVALID
  *     the name, UNSUPPORTED, WRONG_STATE
- *   restore: name. Of a stopped VM: its disks
- *     are what they were and the guest goes on. Errors: NOT_FOUND, UNSUPPORTED another driver or
- *     version of the VMM made it, INVALID a disk has changed, WRONG_STATE
- *   wait: until ("ready" default, "exit", or a state); timeout_ms (none)
+ *   restore: name; on_demand: the guest runs before its memory is read, where the host and the VMM
+ *     can do that. Of a stopped VM: its disks are what they were and the guest goes on. Errors:
+ * NOT_FOUND, UNSUPPORTED another driver or version of the VMM made it, INVALID a disk has changed,
+ * WRONG_STATE wait: until ("ready" default, "exit", or a state); timeout_ms (none)
  *
  * stop, pause, resume, reboot, snapshot, restore and the changes below also take async: the verb is
  * over as soon as the VM's monitor has accepted it. The result then has "op", an id; how it ended
@@ -278,6 +278,14 @@ VIV_API int viv_vm_migrate(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_re
                            viv_error *err);
 VIV_API int viv_create_incoming(viv *v, const char *offer, viv_vm **ret, viv_error *err);
 VIV_API int viv_vm_receive(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                           viv_error *err);
+/*
+ * Another VMM for a running VM, in place: its machine stands still, is written to the disk, and
+ * goes on under the VMM that is installed now, or vmm (an absolute path; for this run only). When
+ * that one does not take it the old one goes on (VMM). Errors: UNSUPPORTED an older VMM, or a
+ * device that stays where it is; WRONG_STATE.
+ */
+VIV_API int viv_vm_upgrade(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                            viv_error *err);
 /* Records, oldest first: name, created_at, size_bytes on the disk, memory_bytes, driver,
  * vmm_version, disks (how many); or name and error. From files; needs nobody. */

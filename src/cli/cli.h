@@ -135,6 +135,7 @@ int vivi_cmd_autostart(struct vivi_cli *c);
 int vivi_cmd_snapshot(struct vivi_cli *c);
 int vivi_cmd_restore(struct vivi_cli *c);
 int vivi_cmd_migrate(struct vivi_cli *c);
+int vivi_cmd_upgrade(struct vivi_cli *c);
 int vivi_cmd_wait(struct vivi_cli *c);
 int vivi_cmd_ps(struct vivi_cli *c);
 int vivi_cmd_inspect(struct vivi_cli *c);

@@ -124,6 +124,18 @@ static const struct vivi_flag flags_snapshot[] = {
     END,
 };
 
+static const struct vivi_flag flags_restore[] = {
+    {"--on-demand", 0, VIVI_V_NONE, NULL, NULL, NULL,
+     "run before the memory is read, and read it as it is used, where the host allows it"},
+    END,
+};
+
+static const struct vivi_flag flags_upgrade[] = {
+    {"--vmm", 0, VIVI_V_FILE, "FILE", NULL, "the one that is installed now",
+     "this program, for this run"},
+    END,
+};
+
 static const struct vivi_flag flags_migrate[] = {
     {"--via", 0, VIVI_V_TEXT, "WAY", NULL, "tcp:HOST of ssh://HOST, else unix",
      "how the machine goes: unix (both ends are on this host), or tcp:HOST[:PORT] as the "
@@ -394,7 +406,7 @@ const struct vivi_command vivi_commands[] = {
      "create [FLAGS] VM NAME | ls VM | rm VM NAME", "viv-snapshot", VIVI_TARGETS_SUB,
      "create|ls|rm", AND_ASYNC(flags_snapshot), vivi_cmd_snapshot, false},
     {"restore", NULL, "Life", "go on from a snapshot", "[FLAGS] VM NAME", "viv-snapshot",
-     VIVI_TARGETS_ONE, NULL, ONLY(flags_async), vivi_cmd_restore, false},
+     VIVI_TARGETS_ONE, NULL, AND_ASYNC(flags_restore), vivi_cmd_restore, false},
     {"nmi", NULL, "Life", "inject a non-maskable interrupt", "[FLAGS] VM…", "viv-debug",
      VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_nmi), vivi_cmd_nmi, false},
     {"coredump", NULL, "Life", "write the guest's memory as an ELF core", "[FLAGS] VM FILE",
@@ -404,6 +416,8 @@ const struct vivi_command vivi_commands[] = {
     {"migrate", NULL, "Life", "move a running VM to another host, without a stop",
      "[FLAGS] VM ssh://HOST | VM root:DIR | VM exec:COMMAND | --resolve VM | receive --stdio",
      "viv-migrate", VIVI_TARGETS_ONE, NULL, ONLY(flags_migrate), vivi_cmd_migrate, false},
+    {"upgrade", NULL, "Life", "another VMM for running VMs, in place", "[FLAGS] VM…", "viv-migrate",
+     VIVI_TARGETS_MANY, NULL, AND_SELECT(flags_upgrade), vivi_cmd_upgrade, false},
     {"ps", "ls", "Looking", "list VMs", "[FLAGS]", "viv-ps", VIVI_TARGETS_NONE, NULL,
      ONLY(flags_ps), vivi_cmd_ps, false},
     {"inspect", NULL, "Looking", "all that is known about VMs", "[FLAGS] VM…", "viv-ps",

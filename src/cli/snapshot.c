@@ -36,7 +36,8 @@ static int run_verb(struct vivi_cli *c, struct vivi_verb *verb, size_t vm_word)
     if (viv_opts_new(&o, &err) < 0 || vivi_verb_async(c, o, &err) < 0 ||
         viv_opts_set_str(o, "name", c->args.words[vm_word + 1], &err) < 0 ||
         (vivi_args_has(&c->args, "--allow-long-pause") &&
-         viv_opts_set_bool(o, "allow_long_pause", 1, &err) < 0))
+         viv_opts_set_bool(o, "allow_long_pause", 1, &err) < 0) ||
+        (vivi_args_has(&c->args, "--on-demand") && viv_opts_set_bool(o, "on_demand", 1, &err) < 0))
         return vivi_cli_fail(c, NULL, &err);
     verb->opts = o;
     return vivi_verb_run_on(c, verb, c->args.words + vm_word, 1);

@@ -104,6 +104,8 @@ struct vivi_plan_input {
     const char *vm_dir;  /* absolute: logs */
     enum vivi_how how;
     const char *restore_dir;  /* absolute; RESTORE: what the snapshot slot of this driver wrote */
+    bool restore_on_demand;   /* RESTORE: the guest runs before its memory is read; a driver that
+                                 finds that it cannot reads it first */
     const char *incoming_url; /* INCOMING: where the VMM waits for the machine, in the driver's own
                                  form: "unix:/path", "tcp:host:port" */
     const char *incoming_tls; /* INCOMING: absolute, a directory with keys; NULL: none */
@@ -125,9 +127,10 @@ struct vivi_migration {
 struct vivi_driver {
     const char *name; /* as the user types it */
     enum vivi_driver_kind kind;
-    const char *machine;   /* what machine: auto is recorded as at creation: "q35" */
-    struct vivi_caps caps; /* at best; probe narrows it. A SLOT row is set exactly when the slot
-                              below is filled (asserted at registration). */
+    const char *vmm_variable; /* of the environment: names the VMM's program; NULL: none does */
+    const char *machine;      /* what machine: auto is recorded as at creation: "q35" */
+    struct vivi_caps caps;    /* at best; probe narrows it. A SLOT row is set exactly when the slot
+                                 below is filled (asserted at registration). */
 
     /*
      * What this host allows. Mandatory. May make system calls; must not take longer than a few ms,
@@ -295,6 +298,8 @@ struct vivi_driver_effects {
     /* Such a table has fewer slots than the driver's capabilities promise, because of this: "it
      * needs API mode". NULL: it has them all. */
     const char *lacks;
+    /* With snapshot: a later release of the VMM goes on from what an earlier one wrote. */
+    bool upgrades;
     size_t machine_size; /* bytes of private state m; the caller allocates it, zeroed */
 
     /*

@@ -49,6 +49,8 @@ static const struct rule rules[] = {
      "inject an NMI"},
     {"coredump", VIVI_CAP_COREDUMP, STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED),
      "only a running or paused VM can be dumped", "write a core"},
+    {"upgrade", VIVI_CAP_UPGRADE, STATE_BIT(VIV_ST_RUNNING), "only a running VM can be upgraded",
+     "go on under another VMM"},
     {"migrate", VIVI_CAP_MIGRATE,
      STATE_BIT(VIV_ST_RUNNING) | STATE_BIT(VIV_ST_PAUSED) | STATE_BIT(VIV_ST_OUTGOING),
      "only a running or paused VM can be migrated", "migrate"},
@@ -129,6 +131,7 @@ static size_t slot_rows(const struct vivi_driver_effects *fx, struct slot_row re
         {VIVI_CAP_NMI, fx->nmi != NULL},
         {VIVI_CAP_COREDUMP, fx->coredump != NULL},
         {VIVI_CAP_MIGRATE, fx->migrate_send != NULL},
+        {VIVI_CAP_UPGRADE, fx->snapshot != NULL && fx->upgrades},
     };
 
     memcpy(ret, rows, sizeof(rows));

@@ -225,3 +225,33 @@ int viv_vm_receive(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_
 
     return vivi_call_run(&c, ret_op, ret_result, err);
 }
+
+/* ---- another VMM in place ---- */
+
+static int prepare_upgrade(struct vivi_call *c, json_t **ret_local, viv_error *err)
+{
+    const char *vmm = vivi_opt_str(c->o, "vmm", NULL);
+
+    (void)ret_local;
+    if (c->known && !vivi_state_has_vmm(c->s.state))
+        return vivi_fail(err, VIV_E_WRONG_STATE, "only a running VM can be upgraded (it is %s)",
+                         vivi_state_name(c->s.state));
+    if (vmm && vmm[0] != '/')
+        return vivi_fail_field(err, VIV_E_INVALID, "vmm", "%.200s: not an absolute path", vmm);
+    c->q.timeout_us = VIVI_NEVER;
+    c->q.args = json_pack("{s:s*}", "vmm", vmm);
+    return c->q.args ? 0 : vivi_fail_oom(err);
+}
+
+int viv_vm_upgrade(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
+                   viv_error *err)
+{
+    struct vivi_call c = {.verb = "upgrade",
+                          .options = "vmm",
+                          .prepare = prepare_upgrade,
+                          .m = m,
+                          .o = o,
+                          .q.changes = true};
+
+    return vivi_call_run(&c, ret_op, ret_result, err);
+}

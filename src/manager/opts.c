@@ -34,6 +34,7 @@ static const struct {
     {"follow", VIVI_OPT_BOOL},
     {"name", VIVI_OPT_STR},
     {"allow_long_pause", VIVI_OPT_BOOL},
+    {"on_demand", VIVI_OPT_BOOL},
     {"on", VIVI_OPT_BOOL},
     {"program", VIVI_OPT_STR},
     {"unit_dir", VIVI_OPT_STR},
@@ -62,6 +63,7 @@ static const struct {
     {"offer", VIVI_OPT_STR},
     {"wait_ms", VIVI_OPT_I64},
     {"abort", VIVI_OPT_BOOL},
+    {"vmm", VIVI_OPT_STR},
 };
 
 struct viv_opts {

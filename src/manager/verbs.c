@@ -423,8 +423,9 @@ static int snapshot_request(struct vivi_call *c, int64_t run_ms, viv_error *err)
     if (!name[0])
         return vivi_fail_field(err, VIV_E_INVALID, "name", "missing");
     c->q.timeout_us = vivi_call_after(run_ms);
-    c->q.args = json_pack("{s:s,s:b,s:I}", "name", name, "allow_long_pause",
-                          (int)vivi_opt_bool(c->o, "allow_long_pause", false), "requested_us",
+    c->q.args = json_pack("{s:s,s:b,s:b,s:I}", "name", name, "allow_long_pause",
+                          (int)vivi_opt_bool(c->o, "allow_long_pause", false), "on_demand",
+                          (int)vivi_opt_bool(c->o, "on_demand", false), "requested_us",
                           (json_int_t)vivi_mono_us());
     return c->q.args ? 0 : vivi_fail_oom(err);
 }
@@ -462,7 +463,7 @@ int viv_vm_restore(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_
                    viv_error *err)
 {
     struct vivi_call c = {.verb = "restore",
-                          .options = "name async",
+                          .options = "name on_demand async",
                           .prepare = prepare_restore,
                           .m = m,
                           .o = o,

@@ -264,7 +264,8 @@ static void never_spawned(struct vivi_monitor *m)
 {
     viv_error err = VIV_ERROR_INIT;
 
-    if (m->op.verb == VIVI_VERB_START || m->op.starting_again) {
+    if (m->op.verb == VIVI_VERB_START ||
+        (m->op.starting_again && m->op.verb != VIVI_VERB_UPGRADE)) {
         vivi_launch_clean(m);
         vivi_streams_done(&m->streams);
         m->st.run--;

@@ -4,6 +4,7 @@
  */
 #include "monitor/migrate.h"
 #include "monitor/snapshot.h"
+#include "monitor/upgrade.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ void vivi_op_start_late(struct vivi_monitor *m)
     viv_error err = VIV_ERROR_INIT;
     char s[24];
 
-    if (!vivi_op_starts(m))
+    if (!vivi_op_starts(m) || m->op.verb == VIVI_VERB_UPGRADE) /* which has another VMM */
         return;
     (void)vivi_fail(&err, VIV_E_TIMEOUT, "not running after %s s; it was killed",
                     vivi_seconds(m->op.timeout_ms, s));
@@ -63,7 +64,9 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
 {
     viv_error err = VIV_ERROR_INIT;
 
-    if ((m->op.verb == VIVI_VERB_START || m->op.starting_again) && never_ran(m)) {
+    if ((m->op.verb == VIVI_VERB_START ||
+         (m->op.starting_again && m->op.verb != VIVI_VERB_UPGRADE)) &&
+        never_ran(m)) {
         vivi_start_again(m, false);
         return;
     }
@@ -73,6 +76,10 @@ void vivi_op_run_ended(struct vivi_monitor *m, enum vivi_cause cause, const char
     case VIVI_VERB_INCOMING:
     case VIVI_VERB_START: start_ended(m, cause, text); return;
     case VIVI_VERB_MIGRATE: vivi_migrate_ended(m, text); return;
+    case VIVI_VERB_UPGRADE:
+        if (m->serving) /* else what is left of it is looked at in a moment */
+            vivi_upgrade_ended(m, text);
+        return;
     case VIVI_VERB_STOP:
     case VIVI_VERB_KILL: vivi_op_end(m, NULL); return;
     case VIVI_VERB_REBOOT:
@@ -325,6 +332,7 @@ static void resume_without_vmm(struct vivi_monitor *m)
     case VIVI_VERB_APPLY: vivi_apply_resume(m); return;
     case VIVI_VERB_SNAPSHOT: vivi_snapshot_interrupted(m); return;
     case VIVI_VERB_MIGRATE: vivi_migrate_ended(m, m->st.reason_text); return;
+    case VIVI_VERB_UPGRADE: vivi_upgrade_resume(m); return;
     case VIVI_VERB_RESTORE:
     case VIVI_VERB_INCOMING:
         (void)vivi_fail(&err, VIV_E_CANCELLED, "%s of %s was interrupted",
@@ -360,6 +368,7 @@ void vivi_op_resume(struct vivi_monitor *m)
     switch (m->op.verb) {
     case VIVI_VERB_SNAPSHOT: vivi_snapshot_interrupted(m); return;
     case VIVI_VERB_MIGRATE: vivi_migrate_resume(m); return;
+    case VIVI_VERB_UPGRADE: vivi_upgrade_resume(m); return;
     case VIVI_VERB_RESTORE:
     case VIVI_VERB_INCOMING:
     case VIVI_VERB_START: vivi_op_end(m, NULL); return;

@@ -14,6 +14,7 @@
 #include "monitor/migrate.h"
 #include "monitor/rivals.h"
 #include "monitor/snapshot.h"
+#include "monitor/upgrade.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -192,7 +193,9 @@ static void became_running(struct vivi_monitor *m)
     m->ready.found = m->ready.found || m->inherited_ip[0] != '\0';
     if (m->inherited_ip[0]) /* before anybody is answered, who may look */
         vivi_life_become_ready(m, m->inherited_ip, "inherited");
-    if (vivi_op_starts(m))
+    if (m->op.verb == VIVI_VERB_UPGRADE && m->serving)
+        vivi_upgrade_runs(m);
+    else if (m->op.verb != VIVI_VERB_UPGRADE && vivi_op_starts(m))
         vivi_op_end(m, NULL);
     if (!m->st.ready && m->ready_pending[0])
         vivi_life_become_ready(m, m->ready_pending, "marker");
@@ -413,6 +416,8 @@ static void done_pause(struct vivi_monitor *m, const viv_error *err)
         vivi_op_end(m, err);
     else if (m->op.verb == VIVI_VERB_SNAPSHOT && m->saving.name[0])
         vivi_snapshot_paused(m, err);
+    else if (m->op.verb == VIVI_VERB_UPGRADE)
+        vivi_upgrade_paused(m, err);
 }
 
 static void done_resume(struct vivi_monitor *m, const viv_error *err)
@@ -425,6 +430,16 @@ static void done_resume(struct vivi_monitor *m, const viv_error *err)
         vivi_op_end(m, err);
     else if (m->op.verb == VIVI_VERB_SNAPSHOT && m->saving.name[0])
         vivi_snapshot_resumed(m, err);
+    else if (m->op.verb == VIVI_VERB_UPGRADE)
+        vivi_upgrade_resumed(m, err);
+}
+
+static void done_snapshot(struct vivi_monitor *m, const viv_error *err)
+{
+    if (m->op.verb == VIVI_VERB_UPGRADE)
+        vivi_upgrade_saved(m, err);
+    else
+        vivi_snapshot_saved(m, err);
 }
 
 /* A machine that is waited for is here when its VMM says so, and that may be long after the
@@ -496,7 +511,7 @@ static void on_done(struct vivi_monitor *m, const struct vivi_driver_event *e)
         vivi_ladder_answer(&m->ladder, VIVI_LADDER_RESUME, result);
         break;
     case VIVI_DOP_AGENT: vivi_agent_connected(m, e->fd > 0 ? e->fd : -1, err); break;
-    case VIVI_DOP_SNAPSHOT: vivi_snapshot_saved(m, err); break;
+    case VIVI_DOP_SNAPSHOT: done_snapshot(m, err); break;
     case VIVI_DOP_MIGRATE: vivi_migrate_failed(m, err); break;
     case VIVI_DOP_COUNTERS: vivi_stats_counted(m, e->value, err); break;
     case VIVI_DOP_COUNT_: break;

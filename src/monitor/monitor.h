@@ -138,6 +138,14 @@ struct vivi_saving {
     viv_error err; /* why there will be none */
 };
 
+enum vivi_upgrade_phase {
+    VIVI_UPGRADE_NONE,
+    VIVI_UPGRADE_SAVE,
+    VIVI_UPGRADE_SAVED,
+    VIVI_UPGRADE_START,
+    VIVI_UPGRADE_BACK
+};
+
 struct vivi_restoring;
 struct vivi_copying;
 
@@ -213,7 +221,9 @@ struct vivi_monitor {
     struct vivi_saving saving;
     struct vivi_restoring *restoring; /* owned; disks come before the start */
     struct vivi_copying *copying;     /* owned */
-    struct vivi_timer *migrate_tell;  /* the next note about a machine on its way */
+    enum vivi_upgrade_phase upgrade;
+    viv_error upgrade_error;         /* why the old VMM goes on */
+    struct vivi_timer *migrate_tell; /* the next note about a machine on its way */
     uint64_t migrate_since_ms;
     char migrate_doing[80];
     struct vivi_timer *incoming_wait; /* for somebody to come */
@@ -279,6 +289,7 @@ int vivi_start_prepare(struct vivi_monitor *m, struct vivi_launch *ret, json_t *
 struct vivi_launch_from {
     const json_t *doc;
     const char *snapshot;     /* whose state is gone on with; NULL: that of one who comes */
+    bool on_demand;           /* of a snapshot: as of struct vivi_plan_input */
     const char *incoming_url; /* where it is waited for; NULL: nobody comes */
     const char *incoming_tls; /* as of struct vivi_plan_input */
     const char *nonce;        /* of the guest that is in it */

@@ -10,6 +10,7 @@
  */
 #include "monitor/migrate.h"
 #include "monitor/snapshot.h"
+#include "monitor/upgrade.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -206,7 +207,7 @@ static bool can_be_ended(enum vivi_verb v)
 /* Half of it is elsewhere: a kill ends it, and nothing gentler. */
 static bool moves(enum vivi_verb v)
 {
-    return v == VIVI_VERB_MIGRATE || v == VIVI_VERB_INCOMING;
+    return v == VIVI_VERB_MIGRATE || v == VIVI_VERB_INCOMING || v == VIVI_VERB_UPGRADE;
 }
 
 bool vivi_op_starts(const struct vivi_monitor *m)
@@ -272,6 +273,7 @@ static int meet_current(struct vivi_monitor *m, struct vivi_client *c, const str
         vivi_snapshot_drop(m);
         vivi_restore_drop(m);
         vivi_migrate_drop(m);
+        vivi_upgrade_drop(m);
         vivi_op_end(m, &why);
         return 0;
     }
@@ -614,7 +616,7 @@ static int begin_restore(struct ask *a, viv_error *err)
 {
     struct vivi_monitor *m = a->m;
     cleanup_launch struct vivi_launch l = {0};
-    int r = vivi_restore_prepare(m, a->q->snapshot, &l, err);
+    int r = vivi_restore_prepare(m, a->q->snapshot, a->q->on_demand, &l, err);
 
     if (r < 0)
         return r;
@@ -694,6 +696,28 @@ static int begin_incoming(struct ask *a, viv_error *err)
     return r;
 }
 
+/* ---- upgrade ---- */
+
+static int begin_upgrade(struct ask *a, viv_error *err)
+{
+    struct vivi_monitor *m = a->m;
+    const char *vmm = json_string_value(json_object_get(a->q->args, "vmm"));
+    int r;
+
+    if (vmm && vmm[0] != '/')
+        return vivi_fail(err, VIV_E_INVALID, "args.vmm: not an absolute path");
+    r = vivi_upgrade_prepare(m, vmm, err);
+    if (r < 0)
+        return r;
+    vivi_op_begin(m, VIVI_VERB_UPGRADE, a->q->op);
+    r = wait_for_op(m, a->c, a->q, true, err);
+    if (r < 0)
+        vivi_op_end(m, err);
+    else
+        vivi_upgrade_now(m);
+    return r;
+}
+
 /* ---- the door ---- */
 
 int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
@@ -727,6 +751,7 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
     case VIVI_VERB_RESTORE: return begin_restore(&a, err);
     case VIVI_VERB_MIGRATE: return begin_migrate(&a, err);
     case VIVI_VERB_INCOMING: return begin_incoming(&a, err);
+    case VIVI_VERB_UPGRADE: return begin_upgrade(&a, err);
     case VIVI_VERB_NONE:
     case VIVI_VERB_WAIT:
     case VIVI_VERB_LOG_WAIT:

@@ -21,6 +21,7 @@ static const struct {
     [VIVI_VERB_RESTORE] = {"restore", true, false},
     [VIVI_VERB_MIGRATE] = {"migrate", true, true},
     [VIVI_VERB_INCOMING] = {"incoming", true, true},
+    [VIVI_VERB_UPGRADE] = {"upgrade", true, true},
     [VIVI_VERB_APPLY] = {"apply", true, true},
     [VIVI_VERB_WAIT] = {"wait", false, false},
     [VIVI_VERB_LOG_WAIT] = {"log_wait", false, false},
@@ -163,6 +164,8 @@ static int parse_snapshot(const json_t *a, struct vivi_request *q, viv_error *er
         (void)snprintf(q->snapshot, sizeof(q->snapshot), "%s", name);
     if (r >= 0)
         r = get_bool(a, "allow_long_pause", &q->allow_long_pause, err);
+    if (r >= 0)
+        r = get_bool(a, "on_demand", &q->on_demand, err);
     return r < 0 ? r : get_u64(a, "requested_us", &q->requested_us, err);
 }
 
@@ -198,6 +201,7 @@ static int parse_args(const json_t *a, struct vivi_request *q, viv_error *err)
     case VIVI_VERB_API:
     case VIVI_VERB_NMI:
     case VIVI_VERB_COREDUMP:
+    case VIVI_VERB_UPGRADE:
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }

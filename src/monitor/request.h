@@ -26,6 +26,7 @@ enum vivi_verb {
     VIVI_VERB_RESTORE,
     VIVI_VERB_MIGRATE,
     VIVI_VERB_INCOMING,
+    VIVI_VERB_UPGRADE,
     VIVI_VERB_WAIT,
     VIVI_VERB_LOG_WAIT,
     VIVI_VERB_CONSOLE,
@@ -68,7 +69,7 @@ struct vivi_request {
     enum viv_state state;
     /* snapshot, restore */
     char snapshot[64];
-    bool allow_long_pause;
+    bool allow_long_pause, on_demand;
     /* log_wait */
     uint64_t offset;
     /* console */

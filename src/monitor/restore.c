@@ -90,8 +90,8 @@ static int check_vmm(const struct vivi_launch *l, const json_t *manifest, const 
     return 0;
 }
 
-int vivi_restore_prepare(struct vivi_monitor *m, const char *name, struct vivi_launch *ret,
-                         viv_error *err)
+int vivi_restore_prepare(struct vivi_monitor *m, const char *name, bool on_demand,
+                         struct vivi_launch *ret, viv_error *err)
 {
     cleanup_launch struct vivi_launch l = {0};
     json_t *manifest = NULL;
@@ -109,6 +109,7 @@ int vivi_restore_prepare(struct vivi_monitor *m, const char *name, struct vivi_l
         m,
         &(struct vivi_launch_from){.doc = json_object_get(manifest, "config"),
                                    .snapshot = name,
+                                   .on_demand = on_demand,
                                    .nonce = json_string_value(json_object_get(manifest, "nonce"))},
         &l, NULL, err);
     if (r == 0)

@@ -22,8 +22,8 @@ void vivi_snapshot_interrupted(struct vivi_monitor *m);
  * of its VMM, disks that have changed, a configuration that cannot start here. What the guest goes
  * on with is in *ret.
  */
-int vivi_restore_prepare(struct vivi_monitor *m, const char *name, struct vivi_launch *ret,
-                         viv_error *err);
+int vivi_restore_prepare(struct vivi_monitor *m, const char *name, bool on_demand,
+                         struct vivi_launch *ret, viv_error *err);
 /* Begins, for the operation in flight: disks, then the start. l is consumed. */
 void vivi_restore_now(struct vivi_monitor *m, struct vivi_launch *l_consume, uint64_t requested_us);
 void vivi_restore_drop(struct vivi_monitor *m);

@@ -102,6 +102,7 @@ static int make_plan(struct vivi_monitor *m, struct vivi_launch *l, const struct
                        m->dir.path, from->snapshot);
         in.how = VIVI_HOW_RESTORE;
         in.restore_dir = dir;
+        in.restore_on_demand = from->on_demand;
     }
     if (from)
         (void)snprintf(l->nonce, sizeof(l->nonce), "%s", from->nonce ? from->nonce : "");

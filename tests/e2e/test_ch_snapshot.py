@@ -80,6 +80,31 @@ def test_there_and_back_again(lab, version):
     vm.root("snapshot", "rm", "web", "one", code=3)
 
 
+@pytest.mark.parametrize("possible", [True, False])
+def test_on_demand_where_it_can_be(lab, possible):
+    lab.does(userfaultfd=possible)
+    vm = ready(lab)
+    with vm.console() as c:
+        c.send("n")
+        c.expect("count 1")
+    save(vm)
+    vm("stop")
+    vm.root("restore", "--on-demand", "web", "one")
+    assert vm.info()["state"] == "running" and vm.info()["ready"]["proof"] == "inherited"
+    with vm.console() as c:
+        c.send("n")
+        c.expect("count 2")
+
+
+def test_on_demand_needs_a_release_that_knows_it(lab):
+    lab.does(version="51.0")
+    vm = ready(lab)
+    save(vm)
+    vm("stop")
+    assert "on demand needs Cloud Hypervisor 52 or later" in vm.root("restore", "--on-demand", "web", "one", code=5).err
+    vm.root("restore", "web", "one")
+
+
 def test_a_paused_vm_stays_paused(lab):
     vm = ready(lab)
     vm("pause")

@@ -9,6 +9,7 @@ extern const struct vivi_driver_effects vivi_effects_cloud_hypervisor;
 extern const struct vivi_driver_effects vivi_effects_ch_cli; /* without an API */
 
 #define CH_NEEDS_API       "it needs API mode (cloud_hypervisor.mode: api)"
+#define CH_VARIABLE        "VIV_CLOUD_HYPERVISOR"
 #define CH_MACHINE         "ch" /* it has one type only, and no name for it */
 #define CH_MIN_MAJOR       46
 #define CH_ASYNC_MAJOR     53 /* the first release whose migrations are answered at once */
@@ -51,6 +52,7 @@ extern const struct vivi_driver_effects vivi_effects_ch_cli; /* without an API *
 #define CH_PORT_LOG    "stderr.out" /* the plan's, of every VMM */
 #define CH_PORT_VSOCK  "vsock"
 #define CH_PORT_MOVE   "migration"
+#define CH_ON_DEMAND   "OnDemand" /* a value of memory_restore_mode */
 
 /* Bits of vivi_probe.features: what the binary was built with. */
 #define CH_HAS_KVM         1u

@@ -6,7 +6,7 @@
 #define CH_CAPS(X)                                                                                 \
     X(BOOT_KERNEL) X(POWER_BUTTON) X(KILL) X(AGENT) X(STATE) X(RESET) X(DELETE) X(CHANGE) X(PAUSE) X(CPUS)   \
     X(MEMORY) X(DISKS) X(NET_TAP) X(NET_MAC) X(SERIAL_FILE) X(CONSOLE) X(READY_MARKER) X(RNG)      \
-    X(ADOPT) X(SNAPSHOT) X(MIGRATE) X(RESTART) X(CRASH_NOTICE) X(DISK_HOTPLUG) X(NET_HOTPLUG)        \
+    X(ADOPT) X(SNAPSHOT) X(MIGRATE) X(UPGRADE) X(RESTART) X(CRASH_NOTICE) X(DISK_HOTPLUG) X(NET_HOTPLUG)        \
     X(DISK_RESIZE) X(COUNTERS) X(BOOT_FIRMWARE) X(CPU_TOPOLOGY) X(CPU_AFFINITY) X(HUGEPAGES)       \
     X(DISK_CACHE) X(DISK_LIMIT) X(IMAGE_FORMATS) X(NET_VHOST_USER) X(NET_TUNING) X(SHARE) X(VFIO)  \
     X(VDPA) X(PMEM) X(VSOCK) X(TPM) X(WATCHDOG) X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON)         \
@@ -27,6 +27,7 @@ static void ch_narrow(const struct vivi_config *c, struct vivi_caps *caps)
 const struct vivi_driver vivi_driver_cloud_hypervisor = {
     .name = "cloud-hypervisor",
     .kind = VIVI_DRIVER_CLOUD_HYPERVISOR,
+    .vmm_variable = CH_VARIABLE,
     .machine = CH_MACHINE,
     .caps = VIVI_CAPSET(CH_CAPS),
     .probe = ch_probe,

@@ -280,9 +280,30 @@ static void is_booted(struct ch_machine *m, const struct ch_answer *a, const viv
     }
 }
 
+/* Memory that comes on demand needs what not every host allows; read first it always works. */
+static bool read_memory_first(struct ch_machine *m, const viv_error *err)
+{
+    const json_t *body = json_object_get(planned(m, "vm.restore"), "body");
+    json_t *other;
+
+    if (m->reads_first || !json_object_get(body, "memory_restore_mode") ||
+        !strcasestr(err->message, "userfaultfd"))
+        return false;
+    other = json_deep_copy(body);
+    if (!other)
+        return false;
+    m->reads_first = true;
+    (void)json_object_del(other, "memory_restore_mode");
+    step(m, &(struct ch_request){.verb = "vm.restore", .body = other, .tag = CH_T_RESTORE});
+    json_decref(other);
+    return true;
+}
+
 /* It has its state; one that stands still goes on by the next step. */
 static void is_restored(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
 {
+    if (err && a && read_memory_first(m, err))
+        return;
     if (!err && planned(m, "vm.resume")) {
         ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_CREATED});
         send_planned(m, "vm.resume", CH_T_BOOT);
@@ -580,6 +601,7 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .raw = ch_raw,
     .raw_ms = ch_raw_ms,
     .raw_drop = ch_raw_drop,
+    .upgrades = true,
     .migrate_send = ch_migrate_send,
     .receive_abort = ch_receive_abort,
     .device_kinds = VIVI_DEVICE_BIT(VIVI_DEV_DISK) | VIVI_DEVICE_BIT(VIVI_DEV_NET) |

@@ -133,6 +133,7 @@ struct ch_machine {
     struct ch_resize resizes[VIVI_RESIZE_COUNT_];
     struct ch_raw raws[CH_RAWS_MAX];
     struct ch_move move;
+    bool reads_first; /* a restore on demand was refused: memory is read before it runs */
     uint64_t counters_op;
     json_t *counters; /* owned; half of the answer */
 };

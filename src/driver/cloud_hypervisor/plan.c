@@ -94,8 +94,9 @@ static int plan_restore(const struct vivi_plan_input *in, struct vivi_plan *p)
     (void)ch_version_parse(in->facts->probe.version, &v);
     resumes = ch_version_since(&v, 52, 0);
     if (url && resumes)
-        p->requests = json_pack("[{s:s, s:{s:o, s:b}}]", "verb", "vm.restore", "body", "source_url",
-                                url, "resume", 1);
+        p->requests = json_pack("[{s:s, s:{s:o, s:b, s:s*}}]", "verb", "vm.restore", "body",
+                                "source_url", url, "resume", 1, "memory_restore_mode",
+                                in->restore_on_demand ? CH_ON_DEMAND : NULL);
     else if (url)
         p->requests = json_pack("[{s:s, s:{s:o}}, {s:s}]", "verb", "vm.restore", "body",
                                 "source_url", url, "verb", "vm.resume");
@@ -134,9 +135,15 @@ static int plan_requests(const struct vivi_plan_input *in, struct vivi_plan *p)
 int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err)
 {
     cleanup_plan struct vivi_plan p = {0};
+    struct ch_version v = {.major = CH_MIN_MAJOR};
 
     if (in->how != VIVI_HOW_BOOT && !has_api(in->config))
         return vivi_fail(err, VIV_E_UNSUPPORTED, "a snapshot or a migration: " CH_NEEDS_API);
+    (void)ch_version_parse(in->facts->probe.version, &v);
+    if (in->how == VIVI_HOW_RESTORE && in->restore_on_demand && !ch_version_since(&v, 52, 0))
+        return vivi_fail(err, VIV_E_UNSUPPORTED,
+                         "on demand needs Cloud Hypervisor 52 or later (here is %s)",
+                         in->facts->probe.version);
     p.exe = strdup(in->facts->probe.exe);
     if (!p.exe || plan_argv(in->config, &p) < 0 || plan_ports(in, &p) < 0 ||
         plan_requests(in, &p) < 0)

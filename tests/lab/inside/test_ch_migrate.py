@@ -165,3 +165,50 @@ def test_local_is_refused_because_the_filter_kills(module_root):
             receiver.kill()
     assert (state, reason) == ("failed", "vmm-signal")
     assert "seccomp" in vm.info()["reason"]["text"]
+
+
+# ---- another VMM in place ----
+
+def goes_on(vm, *flags):
+    with chlab.shell(vm) as c:
+        c.run("echo kept > /tmp/word", deadline=chlab.STEP)
+    before = vm.info()
+    vm("upgrade", *flags, deadline=3 * chlab.STEP)
+    info = vm.info()
+    assert (info["state"], info["ready"]["proof"], info["keeper"]) == ("running", "inherited", before["keeper"])
+    assert info["vmm"]["pid"] != before["vmm"]["pid"]
+    with chlab.shell(vm) as c:
+        assert c.run("cat /tmp/word", deadline=chlab.STEP).split() == ["kept"]
+    assert vm.serial().count(b"Linux version") == 1, "it booted anew"
+    return info
+
+
+def test_upgrade_in_place(web):
+    assert goes_on(web)["run"] == 2
+    with chlab.shell(web) as c:
+        assert read(c) == ["kept", "before"]
+    r = web("stop", "-o", "json", deadline=2 * chlab.STEP).json()
+    assert (r["state"], r["rung"]) == ("stopped", "acpi")
+
+
+def test_from_an_older_release(module_root):
+    """Where the newer release does not take what the older one wrote, the older one goes on."""
+    where = os.path.join(os.path.dirname(module_root.home), "old")
+    os.mkdir(where)
+    os.symlink(chlab.old_binary(), os.path.join(where, "cloud-hypervisor"))
+    path, new = module_root.env["PATH"], chlab.binary()
+    module_root.env["PATH"] = where + ":" + path
+    try:
+        vm = chlab.ready(chlab.create(module_root, "older"))
+    finally:
+        module_root.env["PATH"] = path
+    with chlab.shell(vm) as c:
+        c.run("echo kept > /tmp/word", deadline=chlab.STEP)
+    r = vm("upgrade", "--vmm", new, code=None, deadline=3 * chlab.STEP)
+    info = vm.info()
+    assert info["state"] == "running" and (r.code == 0 or "the old one goes on" in r.err), r
+    assert (info["vmm"]["path"] == new) == (r.code == 0)
+    print(f"upgrade from an older release: {r}")
+    with chlab.shell(vm) as c:
+        assert c.run("cat /tmp/word", deadline=chlab.STEP).split() == ["kept"]
+    module_root("rm", "--force", "older", deadline=chlab.STEP)
