@@ -45,7 +45,7 @@ def read(console):
 
 
 @pytest.fixture
-def web(module_root):
+def web(module_root, other_root):
     chlab.binary()
     disk = os.path.join(os.path.dirname(module_root.home), "data.img")
     with open(disk, "wb") as f:
@@ -54,12 +54,12 @@ def web(module_root):
     with chlab.shell(vm) as c:
         write(c, "before")
     yield vm
-    module_root("rm", "--force", "web", deadline=chlab.STEP)
+    for r in (other_root, module_root):  # wherever it is by now
+        r("rm", "--force", "--ignore-missing", "web", deadline=chlab.STEP)
 
 
 def arrives(web, other_root, destination, *flags):
     """It is there with all it had, it works there, and it does not run here."""
-    boots = web.serial().count(b"Linux version")
     web.root("migrate", *flags, "web", destination, deadline=2 * chlab.STEP)
     there = vivtest.VM(other_root, "web")
     info = there.info()
@@ -69,7 +69,7 @@ def arrives(web, other_root, destination, *flags):
         assert read(c) == ["before", "before"]
         write(c, "after")
         assert read(c) == ["after", "after"]
-    assert boots == 1 and b"Linux version" not in there.serial(), "it booted anew"
+    assert b"Linux version" not in there.serial(), "it booted anew"
     return there
 
 
@@ -172,14 +172,14 @@ def test_local_is_refused_because_the_filter_kills(module_root):
 def goes_on(vm, *flags):
     with chlab.shell(vm) as c:
         c.run("echo kept > /tmp/word", deadline=chlab.STEP)
-    before = vm.info()
+    before, boots = vm.info(), vm.serial().count(b"Linux version")  # a nested guest may have reset itself early
     vm("upgrade", *flags, deadline=3 * chlab.STEP)
     info = vm.info()
     assert (info["state"], info["ready"]["proof"], info["keeper"]) == ("running", "inherited", before["keeper"])
     assert info["vmm"]["pid"] != before["vmm"]["pid"]
     with chlab.shell(vm) as c:
         assert c.run("cat /tmp/word", deadline=chlab.STEP).split() == ["kept"]
-    assert vm.serial().count(b"Linux version") == 1, "it booted anew"
+    assert vm.serial().count(b"Linux version") == boots, "it booted anew"
     return info
 
 
