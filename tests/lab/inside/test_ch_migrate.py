@@ -128,11 +128,10 @@ def test_a_receiver_that_dies_leaves_it_here(web, other_root):
     """The VMM at the other end is killed as soon as it waits."""
     there = vivtest.VM(other_root, "web")
     with web.root.popen("migrate", "web", dest(other_root)) as moving:
-        vivtest.until("it is waited for", lambda: os.path.exists(there.dir) and there.state().get("vmm") and there.processes().get("vmm"),
-                      other_root.home, os.path.join(other_root.home, "vms"), deadline=chlab.STEP)
-        vmm = there.processes().get("vmm")
-        if vmm:
-            vivtest.kill(vmm)
+        vivtest.until("it is known there", lambda: os.path.exists(there.dir), os.path.join(other_root.home, "vms"), deadline=chlab.STEP)
+        vivtest.until("it is waited for", lambda: there.state()["state"] == "incoming" and there.state().get("vmm"), there.dir,
+                      deadline=chlab.STEP)
+        vivtest.kill(there.state()["vmm"])
         moving.wait(2 * chlab.STEP)
     states = [web.info()["state"]] + ([there.info()["state"]] if os.path.exists(there.dir) else [])
     assert states.count("running") == 1
