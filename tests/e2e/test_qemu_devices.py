@@ -61,7 +61,8 @@ def macs(console):
 def test_a_guest_with_a_root_disk_reaches_ready(web):
     info = web.info()
     assert (info["state"], info["driver"], info["accel"]) == ("running", "qemu", "tcg")
-    assert (info["ready"]["proof"], info["ip"]) == ("marker", "10.0.2.15")
+    assert info["ready"]["proof"] == "marker"
+    assert info["ip"] in ("10.0.2.15", "10.0.3.15")  # of the NIC whose network answered first
     stamps = [info["timeline"][k] for k in ("exec_us", "api_us", "created_us", "running_us", "first_byte_us",
                                             "marker_us", "ready_us")]
     assert stamps == sorted(stamps) and stamps[0] > 0
