@@ -243,7 +243,7 @@ def late():
     """How much after its time a call gives up, beside a bare select(2) with the same time."""
     wanted = 100
     with root() as r:
-        r.fake("silent", "")("start")
+        r.fake("silent", "no-ready")("start")
         lib = Library(PREFIX, r.home)
         ours, bare = [], []
         for _ in range(2 * ROUNDS):
