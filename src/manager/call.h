@@ -33,5 +33,8 @@ int vivi_call_ms(const viv_opts *o, const char *key, int64_t def, int64_t *ret, 
 uint64_t vivi_call_after(int64_t ms);
 /* The answer of a verb that found nothing to do; NULL: out of memory. */
 json_t *vivi_call_as_it_is(const struct vivi_state *s);
+/* WRONG_STATE "only a running VM can be saved (it is stopped)", of one that is known to have no
+ * VMM; only is what stands before the parenthesis. */
+int vivi_call_needs_vmm(const struct vivi_call *c, const char *only, viv_error *err);
 /* A VMM that lives although the record may say otherwise, or cannot be read. */
 bool vivi_call_has_vmm(const struct vivi_vmdir *d);

@@ -11,6 +11,7 @@
 
 #include "manager/call.h"
 #include "model/fields.h"
+#include "model/slots.h"
 
 #define CHANGE_OPTIONS " next live dry_run timeout_ms async"
 
@@ -40,20 +41,36 @@ static int read_documents(viv_vm *m, const viv_opts *o, struct documents *ret, v
 }
 
 /* Borrowed; NULL: it is not there. */
-static json_t *device_of(const viv_config *c, const char *list, const char *id)
+static json_t *device_in(const json_t *doc, const char *list, const char *id)
 {
-    const json_t *all = c ? json_object_get(c->doc, list) : NULL;
+    const json_t *all = json_object_get(doc, list);
     int i = all ? vivi_element_find(list, all, id) : -1;
 
     return i < 0 ? NULL : json_array_get(all, (size_t)i);
 }
 
-static int apply(struct vivi_call *c, const struct documents *d, viv_op **ret_op,
-                 viv_rec **ret_result, viv_error *err)
+static json_t *device_of(const viv_config *c, const char *list, const char *id)
 {
+    return device_in(c ? c->doc : NULL, list, id);
+}
+
+/* What is wanted is made by edit, and then applied. */
+static int change(struct vivi_call *c,
+                  int (*edit)(const struct documents *, const viv_opts *, viv_error *),
+                  viv_op **ret_op, viv_rec **ret_result, viv_error *err)
+{
+    cleanup_documents struct documents d = {.wanted = NULL};
+    int r = read_documents(c->m, c->o, &d, err);
+
+    if (r == 0)
+        r = edit(&d, c->o, err);
+    if (r < 0) {
+        vivi_error_vm(err, c->m->name);
+        return r;
+    }
     c->verb = "apply";
     c->prepare = vivi_call_prepare_apply;
-    c->config = d->wanted;
+    c->config = d.wanted;
     c->strict = true;
     c->q.changes = true;
     return vivi_call_run(c, ret_op, ret_result, err);
@@ -152,11 +169,9 @@ static int set_one(viv_config *c, const char *device, const char *text, viv_erro
 /* Of a device that nothing was said about: what the kind is by default. */
 static int set_default(viv_config *c, const char *list, const char *device, viv_error *err)
 {
-    char pattern[VIVI_PATH_SIZE], path[2 * VIVI_PATH_SIZE];
-    const struct vivi_field *f;
+    const struct vivi_field *f = vivi_field_element_shorthand(list);
+    char path[2 * VIVI_PATH_SIZE];
 
-    (void)snprintf(pattern, sizeof(pattern), "%s.*", list);
-    f = vivi_field_shorthand(pattern);
     (void)snprintf(path, sizeof(path), "%s.%s", device, f ? vivi_field_leaf(f) : "id");
     if (!f || !f->def)
         return vivi_fail(err, VIV_E_INVALID, "needs at least %s=…", f ? vivi_field_leaf(f) : "id");
@@ -226,17 +241,9 @@ static int add_device(const struct documents *d, const viv_opts *o, viv_error *e
 int viv_vm_device_add(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                       viv_error *err)
 {
-    cleanup_documents struct documents d = {.wanted = NULL};
     struct vivi_call c = {.options = "kind id set" CHANGE_OPTIONS, .m = m, .o = o};
-    int r = read_documents(m, o, &d, err);
 
-    if (r == 0)
-        r = add_device(&d, o, err);
-    if (r < 0) {
-        vivi_error_vm(err, m->name);
-        return r;
-    }
-    return apply(&c, &d, ret_op, ret_result, err);
+    return change(&c, add_device, ret_op, ret_result, err);
 }
 
 /* ---- removing ---- */
@@ -280,17 +287,9 @@ static int remove_device(const struct documents *d, const viv_opts *o, viv_error
 int viv_vm_device_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                          viv_error *err)
 {
-    cleanup_documents struct documents d = {.wanted = NULL};
     struct vivi_call c = {.options = "kind id" CHANGE_OPTIONS, .m = m, .o = o};
-    int r = read_documents(m, o, &d, err);
 
-    if (r == 0)
-        r = remove_device(&d, o, err);
-    if (r < 0) {
-        vivi_error_vm(err, m->name);
-        return r;
-    }
-    return apply(&c, &d, ret_op, ret_result, err);
+    return change(&c, remove_device, ret_op, ret_result, err);
 }
 
 /* ---- sizes ---- */
@@ -306,11 +305,12 @@ static int resize_disk(viv_config *c, const char *text, viv_error *err)
     return viv_config_set(c, path, equals + 1, err);
 }
 
-static int set_sizes(viv_config *c, const viv_opts *o, viv_error *err)
+static int set_sizes(const struct documents *d, const viv_opts *o, viv_error *err)
 {
     static const struct {
         const char *key, *path;
     } sizes[] = {{"memory", "memory.size"}, {"balloon", "memory.balloon"}};
+    viv_config *c = d->wanted;
     int64_t cpus = vivi_opt_i64(o, "cpus", INT64_MIN);
     char number[24];
     size_t n_disks = vivi_opt_list_len(o, "disk"), asked = n_disks;
@@ -340,17 +340,9 @@ static int set_sizes(viv_config *c, const viv_opts *o, viv_error *err)
 int viv_vm_resize(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                   viv_error *err)
 {
-    cleanup_documents struct documents d = {.wanted = NULL};
     struct vivi_call c = {.options = "cpus memory balloon disk" CHANGE_OPTIONS, .m = m, .o = o};
-    int r = read_documents(m, o, &d, err);
 
-    if (r == 0)
-        r = set_sizes(d.wanted, o, err);
-    if (r < 0) {
-        vivi_error_vm(err, m->name);
-        return r;
-    }
-    return apply(&c, &d, ret_op, ret_result, err);
+    return change(&c, set_sizes, ret_op, ret_result, err);
 }
 
 /* ---- listing ---- */
@@ -361,27 +353,12 @@ struct listing {
     struct vivi_config next_typed, run_typed; /* for the places */
 };
 
-static uint32_t place_of(const struct vivi_config *c, enum vivi_device_kind kind, const char *id)
-{
-    for (size_t i = 0; kind == VIVI_DEV_DISK && i < c->n_disks; i++)
-        if (strcmp(c->disks[i].id, id) == 0)
-            return c->disks[i].slot;
-    for (size_t i = 0; kind == VIVI_DEV_NET && i < c->n_nets; i++)
-        if (strcmp(c->nets[i].id, id) == 0)
-            return c->nets[i].slot;
-    return 0;
-}
-
 /* What a device of a list is made of, in a word: its file, its type, its address. */
 static json_t *what_of(const char *list, const json_t *device)
 {
-    char pattern[VIVI_PATH_SIZE];
-    const struct vivi_field *f;
-    const char *text;
+    const struct vivi_field *f = vivi_field_element_shorthand(list);
+    const char *text = f ? json_string_value(json_object_get(device, vivi_field_leaf(f))) : NULL;
 
-    (void)snprintf(pattern, sizeof(pattern), "%s.*", list);
-    f = vivi_field_shorthand(pattern);
-    text = f ? json_string_value(json_object_get(device, vivi_field_leaf(f))) : NULL;
     return text ? vivi_json_str(text) : json_null();
 }
 
@@ -395,23 +372,15 @@ static const char *pending_of(const json_t *next, const json_t *run)
 static int list_one(struct listing *l, enum vivi_device_kind kind, const char *id, viv_error *err)
 {
     const char *list = vivi_device_kind_list(kind);
-    const json_t *all[2] = {json_object_get(l->next, list), json_object_get(l->run, list)};
-    json_t *found[2] = {NULL, NULL};
-    uint32_t place;
+    json_t *next = device_in(l->next, list, id), *run = device_in(l->run, list, id);
+    uint32_t place = vivi_slot_of(run ? &l->run_typed : &l->next_typed, kind, id);
 
-    for (int k = 0; k < 2; k++) {
-        int i = all[k] ? vivi_element_find(list, all[k], id) : -1;
-
-        found[k] = i < 0 ? NULL : json_array_get(all[k], (size_t)i);
-    }
-    place = place_of(found[1] ? &l->run_typed : &l->next_typed, kind, id);
     return vivi_list_add(
         l->list,
-        json_pack(
-            "{s:s,s:s,s:o,s:b,s:b,s:s?,s:o,s:O}", "kind", vivi_device_kind_name(kind), "id", id,
-            "what", what_of(list, found[1] ? found[1] : found[0]), "live", found[1] != NULL, "next",
-            found[0] != NULL, "pending", l->run ? pending_of(found[0], found[1]) : NULL, "place",
-            place ? json_integer(place) : json_null(), "config", found[1] ? found[1] : found[0]),
+        json_pack("{s:s,s:s,s:o,s:b,s:b,s:s?,s:o,s:O}", "kind", vivi_device_kind_name(kind), "id",
+                  id, "what", what_of(list, run ? run : next), "live", run != NULL, "next",
+                  next != NULL, "pending", l->run ? pending_of(next, run) : NULL, "place",
+                  place ? json_integer(place) : json_null(), "config", run ? run : next),
         err);
 }
 

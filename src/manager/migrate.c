@@ -21,12 +21,12 @@ static int prepare_migrate(struct vivi_call *c, json_t **ret_local, viv_error *e
 {
     const char *step = vivi_opt_str(c->o, "step", "");
     bool settles = strcmp(step, "settle") == 0;
+    int r =
+        settles ? 0 : vivi_call_needs_vmm(c, "only a running or paused VM can be migrated", err);
 
     (void)ret_local;
-    if (c->known && !settles && !vivi_state_has_vmm(c->s.state))
-        return vivi_fail(err, VIV_E_WRONG_STATE,
-                         "only a running or paused VM can be migrated (it is %s)",
-                         vivi_state_name(c->s.state));
+    if (r < 0)
+        return r;
     c->q.timeout_us = VIVI_NEVER;
     c->q.args = json_pack("{s:s, s:b, s:b, s:s*, s:s*, s:s*}", "step", step, "local",
                           (int)vivi_opt_bool(c->o, "local", false), "arrived",
@@ -57,13 +57,6 @@ int viv_vm_migrate(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_
 
 /* ---- the end that receives ---- */
 
-static const char *text_of(const json_t *j, const char *key)
-{
-    const char *s = json_string_value(json_object_get(j, key));
-
-    return s ? s : "";
-}
-
 static int parse_offer(const char *text, json_t **ret, viv_error *err)
 {
     cleanup_json json_t *j = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
@@ -72,8 +65,8 @@ static int parse_offer(const char *text, json_t **ret, viv_error *err)
         return vivi_fail(err, VIV_E_INVALID, "not an offer of a VM");
     if (json_integer_value(json_object_get(j, "offer")) > 1)
         return vivi_fail(err, VIV_E_UNSUPPORTED, "an offer of a newer viv");
-    if (strlen(text_of(j, "uuid")) != VIVI_UUID_SIZE - 1 || !text_of(j, "name")[0] ||
-        strspn(text_of(j, "uuid"), "0123456789abcdef-") != VIVI_UUID_SIZE - 1 ||
+    if (strlen(vivi_json_text(j, "uuid")) != VIVI_UUID_SIZE - 1 || !vivi_json_text(j, "name")[0] ||
+        strspn(vivi_json_text(j, "uuid"), "0123456789abcdef-") != VIVI_UUID_SIZE - 1 ||
         !json_is_object(json_object_get(j, "config")) ||
         !json_is_object(json_object_get(j, "running")))
         return vivi_fail(err, VIV_E_INVALID, "an offer without name, uuid or configuration");
@@ -95,7 +88,7 @@ static bool is_left_over(const struct vivi_vmdir *d, const char *uuid)
 static int make_room(viv *v, const json_t *offer, viv_error *err)
 {
     cleanup_vmdir struct vivi_vmdir d = VIVI_VMDIR_EMPTY;
-    const char *name = text_of(offer, "name"), *uuid = text_of(offer, "uuid");
+    const char *name = vivi_json_text(offer, "name"), *uuid = vivi_json_text(offer, "uuid");
     viv_vm *vm = NULL;
     int r = vivi_vmdir_open(&v->root, name, &d, NULL);
 
@@ -121,7 +114,8 @@ static int make_room(viv *v, const json_t *offer, viv_error *err)
 /* State is understood by the release that wrote it and by later ones. */
 static int check_vmm(const struct vivi_resolved *res, const json_t *offer, viv_error *err)
 {
-    const char *driver = text_of(offer, "driver"), *theirs = text_of(offer, "vmm_version");
+    const char *driver = vivi_json_text(offer, "driver"),
+               *theirs = vivi_json_text(offer, "vmm_version");
     unsigned long here = strtoul(res->facts.probe.version, NULL, 10);
 
     if (strcmp(driver, res->driver->name) != 0)
@@ -140,7 +134,7 @@ static int check_vmm(const struct vivi_resolved *res, const json_t *offer, viv_e
 static int check_cpu(const json_t *offer, viv_error *err)
 {
     char *here = vivi_cpu_describe(), lacks[80];
-    bool bad = here && vivi_cpu_lacks(here, text_of(offer, "cpu"), lacks, sizeof(lacks));
+    bool bad = here && vivi_cpu_lacks(here, vivi_json_text(offer, "cpu"), lacks, sizeof(lacks));
 
     free(here);
     return bad ? vivi_fail(err, VIV_E_UNSUPPORTED,
@@ -152,7 +146,7 @@ static int record(viv *v, const json_t *offer, viv_error *err)
 {
     cleanup_resolved struct vivi_resolved res = VIVI_RESOLVED_EMPTY;
     cleanup_state struct vivi_state s = {.extra = NULL};
-    const char *uuid = text_of(offer, "uuid");
+    const char *uuid = vivi_json_text(offer, "uuid");
     int r = vivi_resolve(v, json_object_get(offer, "config"), uuid, &res, err);
 
     if (r == 0 && res.problems.n > 0) {
@@ -166,7 +160,7 @@ static int record(viv *v, const json_t *offer, viv_error *err)
         r = check_cpu(offer, err);
     if (r < 0)
         return r;
-    if (strcmp(text_of(offer, "name"), res.config.name ? res.config.name : "") != 0)
+    if (strcmp(vivi_json_text(offer, "name"), res.config.name ? res.config.name : "") != 0)
         return vivi_fail(err, VIV_E_INVALID, "an offer under another name than its own");
     if (vivi_first_state(&res, uuid, &s) < 0)
         return vivi_fail_oom(err);
@@ -184,7 +178,7 @@ int viv_create_incoming(viv *v, const char *offer, viv_vm **ret, viv_error *err)
         r = make_room(v, j, err);
     if (r == 0)
         r = record(v, j, err);
-    return r < 0 ? r : viv_lookup(v, text_of(j, "name"), ret, err);
+    return r < 0 ? r : viv_lookup(v, vivi_json_text(j, "name"), ret, err);
 }
 
 static int prepare_receive(struct vivi_call *c, json_t **ret_local, viv_error *err)
@@ -202,10 +196,10 @@ static int prepare_receive(struct vivi_call *c, json_t **ret_local, viv_error *e
     r = parse_offer(vivi_opt_str(c->o, "offer", NULL), &offer, err);
     if (r < 0)
         return r;
-    c->q.args =
-        json_pack("{s:s, s:s*, s:s, s:s, s:O}", "listen", vivi_opt_str(c->o, "listen", "unix"),
-                  "tls_dir", vivi_opt_str(c->o, "tls_dir", NULL), "nonce", text_of(offer, "nonce"),
-                  "ip", text_of(offer, "ip"), "config", json_object_get(offer, "running"));
+    c->q.args = json_pack(
+        "{s:s, s:s*, s:s, s:s, s:O}", "listen", vivi_opt_str(c->o, "listen", "unix"), "tls_dir",
+        vivi_opt_str(c->o, "tls_dir", NULL), "nonce", vivi_json_text(offer, "nonce"), "ip",
+        vivi_json_text(offer, "ip"), "config", json_object_get(offer, "running"));
     if (!c->q.args)
         return vivi_fail_oom(err);
     if (wait >= 0)
@@ -231,11 +225,11 @@ int viv_vm_receive(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_
 static int prepare_upgrade(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     const char *vmm = vivi_opt_str(c->o, "vmm", NULL);
+    int r = vivi_call_needs_vmm(c, "only a running VM can be upgraded", err);
 
     (void)ret_local;
-    if (c->known && !vivi_state_has_vmm(c->s.state))
-        return vivi_fail(err, VIV_E_WRONG_STATE, "only a running VM can be upgraded (it is %s)",
-                         vivi_state_name(c->s.state));
+    if (r < 0)
+        return r;
     if (vmm && vmm[0] != '/')
         return vivi_fail_field(err, VIV_E_INVALID, "vmm", "%.200s: not an absolute path", vmm);
     c->q.timeout_us = VIVI_NEVER;

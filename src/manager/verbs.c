@@ -432,12 +432,10 @@ static int snapshot_request(struct vivi_call *c, int64_t run_ms, viv_error *err)
 
 static int prepare_snapshot(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
+    int r = vivi_call_needs_vmm(c, "only a running or paused VM can be saved", err);
+
     (void)ret_local;
-    if (c->known && !vivi_state_has_vmm(c->s.state))
-        return vivi_fail(err, VIV_E_WRONG_STATE,
-                         "only a running or paused VM can be saved (it is %s)",
-                         vivi_state_name(c->s.state));
-    return snapshot_request(c, -1, err);
+    return r < 0 ? r : snapshot_request(c, -1, err);
 }
 
 static int prepare_restore(struct vivi_call *c, json_t **ret_local, viv_error *err)
@@ -484,11 +482,10 @@ int viv_vm_wait(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_res
 
 static int prepare_stats(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
+    int r = vivi_call_needs_vmm(c, "only a running VM has counters", err);
+
     (void)ret_local;
-    if (c->known && !vivi_state_has_vmm(c->s.state))
-        return vivi_fail(err, VIV_E_WRONG_STATE, "only a running VM has counters (it is %s)",
-                         vivi_state_name(c->s.state));
-    return prepare_timed(c, STATS_MS, "counted", err);
+    return r < 0 ? r : prepare_timed(c, STATS_MS, "counted", err);
 }
 
 int viv_vm_stats(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
@@ -501,6 +498,13 @@ int viv_vm_stats(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_re
 }
 
 /* ---- remove ---- */
+
+int vivi_call_needs_vmm(const struct vivi_call *c, const char *only, viv_error *err)
+{
+    if (!c->known || vivi_state_has_vmm(c->s.state))
+        return 0;
+    return vivi_fail(err, VIV_E_WRONG_STATE, "%s (it is %s)", only, vivi_state_name(c->s.state));
+}
 
 bool vivi_call_has_vmm(const struct vivi_vmdir *d)
 {

@@ -38,10 +38,16 @@ static int check_call(const struct vivi_call *c, const struct api_call *a, viv_e
     if (!a->endpoint || !*a->endpoint || strlen(a->endpoint) > ENDPOINT_MAX)
         return vivi_fail_field(err, VIV_E_INVALID, "endpoint", "\"%.40s\" is no endpoint",
                                a->endpoint ? a->endpoint : "");
-    if (c->known && !vivi_state_has_vmm(c->s.state))
-        return vivi_fail(err, VIV_E_WRONG_STATE, "only a running VM has an API (it is %s)",
-                         vivi_state_name(c->s.state));
-    return 0;
+    return vivi_call_needs_vmm(c, "only a running VM has an API", err);
+}
+
+/* What it does cannot be asked for again by the same id: only the VMM knows. */
+static void once_within(struct vivi_call *c, const char *what, int64_t ms)
+{
+    c->q.once = true;
+    c->q.timeout_us = vivi_call_after(ms);
+    (void)snprintf(c->q.late, sizeof(c->q.late),
+                   "%s: no answer after %g s; the VMM goes on with it", what, (double)ms / 1000);
 }
 
 static int prepare_api(struct vivi_call *c, json_t **ret_local, viv_error *err)
@@ -58,11 +64,7 @@ static int prepare_api(struct vivi_call *c, json_t **ret_local, viv_error *err)
         r = parse_body(a->body, &body, err);
     if (r < 0)
         return r;
-    c->q.once = true;
-    c->q.timeout_us = vivi_call_after(ms);
-    (void)snprintf(c->q.late, sizeof(c->q.late),
-                   "%s: no answer after %g s; the VMM goes on with it", a->endpoint,
-                   (double)ms / 1000);
+    once_within(c, a->endpoint, ms);
     c->q.args = json_pack("{s:s,s:s,s:o,s:I}", "method", a->method, "endpoint", a->endpoint, "body",
                           body, "timeout_ms", (json_int_t)ms);
     return c->q.args ? 0 : vivi_fail_oom(err);
@@ -85,14 +87,6 @@ int viv_vm_api(viv_vm *m, const char *method, const char *endpoint, const char *
 
 /* ---- nmi, coredump ---- */
 
-static int running_only(const struct vivi_call *c, const char *what, viv_error *err)
-{
-    if (!c->known || vivi_state_has_vmm(c->s.state))
-        return 0;
-    return vivi_fail(err, VIV_E_WRONG_STATE, "only a running VM can be %s (it is %s)", what,
-                     vivi_state_name(c->s.state));
-}
-
 static int timed(struct vivi_call *c, int64_t def, viv_error *err)
 {
     int64_t ms = 0;
@@ -100,17 +94,14 @@ static int timed(struct vivi_call *c, int64_t def, viv_error *err)
 
     if (r < 0)
         return r;
-    c->q.once = true;
-    c->q.timeout_us = vivi_call_after(ms);
-    (void)snprintf(c->q.late, sizeof(c->q.late),
-                   "%s: no answer after %g s; the VMM goes on with it", c->verb, (double)ms / 1000);
+    once_within(c, c->verb, ms);
     c->q.args = json_pack("{s:I}", "timeout_ms", (json_int_t)ms);
     return c->q.args ? 0 : vivi_fail_oom(err);
 }
 
 static int prepare_nmi(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
-    int r = running_only(c, "interrupted", err);
+    int r = vivi_call_needs_vmm(c, "only a running VM can be interrupted", err);
 
     (void)ret_local;
     return r < 0 ? r : timed(c, NMI_MS, err);
@@ -119,7 +110,7 @@ static int prepare_nmi(struct vivi_call *c, json_t **ret_local, viv_error *err)
 static int prepare_coredump(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     const int *fd = c->more;
-    int r = running_only(c, "dumped", err);
+    int r = vivi_call_needs_vmm(c, "only a running VM can be dumped", err);
 
     (void)ret_local;
     if (r == 0 && *fd < 0)

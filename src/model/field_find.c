@@ -73,6 +73,14 @@ const struct vivi_field *vivi_field_shorthand(const char *parent)
     return NULL;
 }
 
+const struct vivi_field *vivi_field_element_shorthand(const char *list)
+{
+    char pattern[VIVI_PATH_SIZE];
+
+    (void)snprintf(pattern, sizeof(pattern), "%s.*", list);
+    return vivi_field_shorthand(pattern);
+}
+
 bool vivi_field_is_mapping(const char *pattern)
 {
     for (size_t i = 0; i < vivi_fields_count(); i++)

@@ -9,6 +9,8 @@ const char *vivi_field_leaf(const struct vivi_field *f);
 bool vivi_field_is_child(const struct vivi_field *f, const char *parent);
 /* The field that a scalar in place of the mapping parent means; NULL = there is none. */
 const struct vivi_field *vivi_field_shorthand(const char *parent);
+/* The same of the elements of a list: "disks" → "disks.*.path". */
+const struct vivi_field *vivi_field_element_shorthand(const char *list);
 /* Whether fields lie below this pattern: "boot", "disks.*"; true for a list as well. */
 bool vivi_field_is_mapping(const char *pattern);
 

@@ -92,3 +92,14 @@ int vivi_slots_keep(json_t *to, const json_t *from, viv_error *err)
 
     return r < 0 ? r : keep(json_object_get(to, "nets"), json_object_get(from, "nets"), err);
 }
+
+uint32_t vivi_slot_of(const struct vivi_config *c, enum vivi_device_kind kind, const char *id)
+{
+    for (size_t i = 0; kind == VIVI_DEV_DISK && i < c->n_disks; i++)
+        if (strcmp(c->disks[i].id, id) == 0)
+            return c->disks[i].slot;
+    for (size_t i = 0; kind == VIVI_DEV_NET && i < c->n_nets; i++)
+        if (strcmp(c->nets[i].id, id) == 0)
+            return c->nets[i].slot;
+    return 0;
+}

@@ -4,6 +4,8 @@
 #include <jansson.h>
 
 #include "base/error.h"
+#include "model/config.h"
+#include "model/device.h"
 
 /*
  * Sees to it that the disks and NICs of to (completed) that are in from, too, keep their places
@@ -11,3 +13,5 @@
  * written; else every device of that list gets its slot. Errors: NO_MEMORY; to is then half done.
  */
 int vivi_slots_keep(json_t *to, const json_t *from, viv_error *err);
+/* The place of a disk or NIC; 0: it has none, or is not there. */
+uint32_t vivi_slot_of(const struct vivi_config *c, enum vivi_device_kind kind, const char *id);

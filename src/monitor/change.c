@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "model/slots.h"
 #include "monitor/agent.h"
 #include "monitor/apply.h"
 #include "monitor/disks.h"
@@ -128,12 +129,16 @@ static struct vivi_resize size_of(const struct vivi_monitor *m, const struct viv
     return what;
 }
 
+static uint64_t most_memory(const struct vivi_config *now)
+{
+    return now->memory_max_bytes > now->memory_bytes ? now->memory_max_bytes : now->memory_bytes;
+}
+
 /* What the run was started with, for drivers that do not know better. */
 static int check_most(const struct vivi_config *now, const struct vivi_resize *what, viv_error *err)
 {
     uint32_t cpus = now->cpus_max > now->cpus ? now->cpus_max : now->cpus;
-    uint64_t memory =
-        now->memory_max_bytes > now->memory_bytes ? now->memory_max_bytes : now->memory_bytes;
+    uint64_t memory = most_memory(now);
     char wanted[24], most[24];
 
     if (what->kind == VIVI_RESIZE_CPUS && what->to > cpus)
@@ -152,8 +157,7 @@ static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
                      const struct what *w, viv_error *err)
 {
     struct vivi_resize what = size_of(m, c, w);
-    uint64_t is = m->config.memory_bytes, can_be = m->config.memory_max_bytes;
-    uint64_t memory = can_be > is ? can_be : is;
+    uint64_t memory = most_memory(&m->config);
     char wanted[24], most[24];
 
     if (w->size == VIVI_RESIZE_DISK && json_is_null(c->to))
@@ -173,15 +177,10 @@ static bool may_size(const struct vivi_monitor *m, const struct vivi_change *c,
 /* A place that is written down changes nothing, as long as it is the one that the device has. */
 static bool may_slot(const struct vivi_monitor *m, const struct vivi_change *c, const char *id)
 {
-    json_int_t to = json_integer_value(c->to), is = 0;
+    bool disk = strcmp(c->field->path, "disks.*.slot") == 0;
 
-    for (size_t i = 0; i < m->config.n_disks; i++)
-        if (strncmp(c->path, "disks.", 6) == 0 && strcmp(m->config.disks[i].id, id) == 0)
-            is = m->config.disks[i].slot;
-    for (size_t i = 0; i < m->config.n_nets; i++)
-        if (strncmp(c->path, "nets.", 5) == 0 && strcmp(m->config.nets[i].id, id) == 0)
-            is = m->config.nets[i].slot;
-    return to == is;
+    return json_integer_value(c->to) ==
+           vivi_slot_of(&m->config, disk ? VIVI_DEV_DISK : VIVI_DEV_NET, id);
 }
 
 bool vivi_change_can(const struct vivi_monitor *m, const struct vivi_change *c, char why[160])

@@ -20,23 +20,16 @@
 #define SOCKET_NAME "migration"
 #define LISTEN_UNIX "unix"
 
-static const char *text_of(const json_t *args, const char *key)
-{
-    const char *s = json_string_value(json_object_get(args, key));
-
-    return s ? s : "";
-}
-
 int vivi_incoming_parse(const json_t *args, struct vivi_incoming_ask *ret, viv_error *err)
 {
     const json_t *wait = json_object_get(args, "wait_ms");
 
     *ret = (struct vivi_incoming_ask){
         .abort = json_is_true(json_object_get(args, "abort")),
-        .listen = text_of(args, "listen"),
-        .tls_dir = text_of(args, "tls_dir"),
-        .nonce = text_of(args, "nonce"),
-        .ip = text_of(args, "ip"),
+        .listen = vivi_json_text(args, "listen"),
+        .tls_dir = vivi_json_text(args, "tls_dir"),
+        .nonce = vivi_json_text(args, "nonce"),
+        .ip = vivi_json_text(args, "ip"),
         .config = json_object_get(args, "config"),
         .wait_ms = json_is_integer(wait) ? (int64_t)json_integer_value(wait) : WAIT_MS};
     if (ret->abort)

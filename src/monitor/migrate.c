@@ -62,10 +62,7 @@ int vivi_migrate_parse(const json_t *args, struct vivi_migrate_ask *ret, viv_err
 
 static const char *vmm_version(const struct vivi_monitor *m)
 {
-    const json_t *vmm = json_array_get(json_object_get(m->running, "vmms"), 0);
-    const char *version = text_of(vmm, "version");
-
-    return version ? version : "";
+    return vivi_json_text(vivi_record_vmm(m), "version");
 }
 
 int vivi_migrate_may(struct vivi_monitor *m, const struct vivi_migrate_ask *a, viv_error *err)

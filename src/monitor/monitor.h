@@ -329,6 +329,7 @@ void vivi_record_running(struct vivi_monitor *m); /* running.json with the curre
 void vivi_record_event(struct vivi_monitor *m, const char *type, json_t *more_consume);
 void vivi_record_lost(struct vivi_monitor *m, const char *what, int sys_errno);
 int vivi_record_running_new(struct vivi_monitor *m, viv_error *err);
+const json_t *vivi_record_vmm(const struct vivi_monitor *m);         /* of running.json; borrowed */
 void vivi_record_ports(struct vivi_monitor *m, const json_t *ports); /* forwards, as they are */
 void vivi_record_boot(struct vivi_monitor *m); /* adds the current boot to running.json */
 bool vivi_emulated(const struct vivi_monitor *m);

@@ -187,6 +187,11 @@ static const char *input_port(const struct vivi_monitor *m)
     return NULL;
 }
 
+const json_t *vivi_record_vmm(const struct vivi_monitor *m)
+{
+    return json_array_get(json_object_get(m->running, "vmms"), 0);
+}
+
 /* Puts what changes during a run into the document. */
 static void refresh(struct vivi_monitor *m)
 {

@@ -128,8 +128,8 @@ static json_t *disk_json(const struct vivi_disk *d)
 
 static json_t *manifest(const struct vivi_monitor *m)
 {
-    const json_t *vmm = json_array_get(json_object_get(m->running, "vmms"), 0);
-    json_t *j = json_object(), *disks = json_array(), *version = json_object_get(vmm, "version");
+    json_t *j = json_object(), *disks = json_array();
+    json_t *version = json_object_get(vivi_record_vmm(m), "version");
 
     for (size_t i = 0; i < m->config.n_disks; i++)
         (void)json_array_append_new(disks, disk_json(&m->config.disks[i]));

@@ -52,25 +52,13 @@ static void remove_dir(const struct vivi_monitor *m)
         (void)vivi_remove_tree_at(all, DIR_NAME, NULL);
 }
 
-static const char *text_of(const json_t *j, const char *key)
-{
-    const char *s = json_string_value(json_object_get(j, key));
-
-    return s ? s : "";
-}
-
-static const json_t *vmm_of(const struct vivi_monitor *m)
-{
-    return json_array_get(json_object_get(m->running, "vmms"), 0);
-}
-
 static int make_dir(struct vivi_monitor *m, const char *vmm, viv_error *err)
 {
     cleanup_close int all = -1, one = -1;
     cleanup_json json_t *j =
         json_pack("{s:s, s:s, s:s, s:s, s:O}", "new", vmm ? vmm : "", "old",
-                  text_of(vmm_of(m), "path"), "nonce", m->nonce, "ip", m->st.ready ? m->st.ip : "",
-                  "config", json_object_get(m->running, "config"));
+                  vivi_json_text(vivi_record_vmm(m), "path"), "nonce", m->nonce, "ip",
+                  m->st.ready ? m->st.ip : "", "config", json_object_get(m->running, "config"));
     int r = j ? vivi_snapshots_open(&m->dir, &all, err) : vivi_fail_oom(err);
 
     if (r == 0)
@@ -111,7 +99,7 @@ static int prepare_with(struct vivi_monitor *m, const struct vivi_launch_from *f
 
 static int not_older(const struct vivi_monitor *m, const struct vivi_launch *l, viv_error *err)
 {
-    const char *now = text_of(vmm_of(m), "version");
+    const char *now = vivi_json_text(vivi_record_vmm(m), "version");
 
     if (strtoul(l->probe.version, NULL, 10) >= strtoul(now, NULL, 10))
         return 0;
@@ -127,7 +115,8 @@ int vivi_upgrade_prepare(struct vivi_monitor *m, const char *vmm, viv_error *err
     int r = vivi_machine_may(&m->machine, "upgrade", err);
 
     if (r == 0 && m->machine.driver->may_move)
-        r = m->machine.driver->may_move(&m->config, text_of(vmm_of(m), "version"), NULL, err);
+        r = m->machine.driver->may_move(&m->config, vivi_json_text(vivi_record_vmm(m), "version"),
+                                        NULL, err);
     if (r == 0)
         r = prepare_with(m, &from, vmm ? vmm : "", &l, err);
     if (r == 0)
@@ -238,11 +227,11 @@ static int launch(struct vivi_monitor *m, const char *which, viv_error *err)
         r = prepare_with(m,
                          &(struct vivi_launch_from){.doc = json_object_get(j, "config"),
                                                     .snapshot = DIR_NAME,
-                                                    .nonce = text_of(j, "nonce")},
-                         text_of(j, which), &l, err);
+                                                    .nonce = vivi_json_text(j, "nonce")},
+                         vivi_json_text(j, which), &l, err);
     if (r < 0)
         return r;
-    (void)snprintf(l.ip, sizeof(l.ip), "%s", text_of(j, "ip"));
+    (void)snprintf(l.ip, sizeof(l.ip), "%s", vivi_json_text(j, "ip"));
     vivi_start_install(m, &l);
     m->op.starting_again = true;
     m->op.timeout_ms = VIVI_START_DEADLINE_MS;

@@ -26,13 +26,6 @@ static int set_aside(int vm_fd, viv_error *err)
     return r == -VIV_E_NOT_FOUND ? 0 : r; /* it was missing */
 }
 
-static const char *text_of(const json_t *config, const char *key)
-{
-    const char *s = json_string_value(json_object_get(config, key));
-
-    return s ? s : "";
-}
-
 static void from_config(const struct vivi_vmdir *d, struct vivi_state *s)
 {
     cleanup_json json_t *config = NULL;
@@ -41,7 +34,7 @@ static void from_config(const struct vivi_vmdir *d, struct vivi_state *s)
 
     if (vivi_json_read(d->fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &config, NULL) < 0)
         return;
-    (void)snprintf(s->driver, sizeof(s->driver), "%s", text_of(config, "driver"));
+    (void)snprintf(s->driver, sizeof(s->driver), "%s", vivi_json_text(config, "driver"));
     n = json_integer_value(json_object_get(json_object_get(config, "cpus"), "count"));
     s->cpus = n > 0 && n <= UINT32_MAX ? (uint32_t)n : 0;
     n = json_integer_value(json_object_get(json_object_get(config, "memory"), "size"));

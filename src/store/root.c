@@ -71,6 +71,13 @@ json_t *vivi_json_str_or_null(const char *s)
     return s && s[0] ? vivi_json_str(s) : json_null();
 }
 
+const char *vivi_json_text(const json_t *j, const char *key)
+{
+    const char *s = json_string_value(json_object_get(j, key));
+
+    return s ? s : "";
+}
+
 static int join(char **ret, const char *a, const char *b, viv_error *err)
 {
     size_t n = strlen(a) + strlen(b) + 1;

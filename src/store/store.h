@@ -37,6 +37,9 @@ json_t *vivi_json_str(const char *s);
 /* As above, "" → null too. */
 json_t *vivi_json_str_or_null(const char *s);
 
+/* The string at key of an object, borrowed; "" without one. */
+const char *vivi_json_text(const json_t *j, const char *key);
+
 /* Whether a text could not be parsed for want of memory. */
 bool vivi_json_lacked_memory(const json_error_t *e);
 

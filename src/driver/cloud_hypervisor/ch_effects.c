@@ -428,6 +428,13 @@ static void on_end(void *arg, const viv_error *why)
 
 /* ---- slots ---- */
 
+void ch_attach(struct ch_machine *m, const struct vivi_machine_start *s)
+{
+    m->host = s->host;
+    m->run_dir = s->run_dir;
+    m->run = s->run;
+}
+
 static int begin(void *priv, const struct vivi_machine_start *s, bool adopting, uint64_t op,
                  viv_error *err)
 {
@@ -435,9 +442,7 @@ static int begin(void *priv, const struct vivi_machine_start *s, bool adopting, 
     char path[512];
     int r;
 
-    m->host = s->host;
-    m->run_dir = s->run_dir;
-    m->run = s->run;
+    ch_attach(m, s);
     m->requests = s->requests;
     m->adopting = adopting;
     m->phase = CH_GONE;

@@ -16,24 +16,20 @@
 #include "base/proc.h"
 #include "driver/cloud_hypervisor/machine.h"
 
-static int begin(void *priv, const struct vivi_machine_start *s, uint64_t op)
+static void begin(struct ch_machine *m, const struct vivi_machine_start *s, uint64_t op)
 {
-    struct ch_machine *m = priv;
-
-    m->host = s->host;
-    m->run_dir = s->run_dir;
-    m->run = s->run;
+    ch_attach(m, s);
     m->vmm = s->vmm;
     m->cli = true;
     m->phase = CH_OPENING;
     m->begin_op = op;
-    return 0;
 }
 
 static int cli_start(void *m, const struct vivi_machine_start *s, uint64_t op, viv_error *err)
 {
     (void)err;
-    return begin(m, s, op);
+    begin(m, s, op);
+    return 0;
 }
 
 static int cli_adopt(void *priv, const struct vivi_machine_start *s, uint64_t op, viv_error *err)
@@ -41,7 +37,7 @@ static int cli_adopt(void *priv, const struct vivi_machine_start *s, uint64_t op
     struct ch_machine *m = priv;
     int r;
 
-    (void)begin(m, s, op);
+    begin(m, s, op);
     m->adopting = true;
     if (!vivi_proc_alive(&s->vmm)) {
         m->phase = CH_GONE;

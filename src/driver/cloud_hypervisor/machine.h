@@ -141,6 +141,8 @@ struct ch_machine {
 /* ---- telling the monitor ---- */
 void ch_emit(struct ch_machine *m, struct vivi_driver_event e);
 void ch_tell_done(struct ch_machine *m, uint64_t op, const viv_error *err);
+/* What every way to begin borrows for the machine's life. */
+void ch_attach(struct ch_machine *m, const struct vivi_machine_start *s);
 void ch_tell_state(struct ch_machine *m, enum viv_state state);
 
 /* ---- ch_effects.c ---- */
