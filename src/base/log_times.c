@@ -68,6 +68,27 @@ static int count(int fd, uint64_t *ret, viv_error *err)
     return 0;
 }
 
+/* The place of the first of n records that goes beyond offset; n: none does. */
+static int first_beyond(int fd, uint64_t n, uint64_t offset, uint64_t *ret, viv_error *err)
+{
+    uint64_t low = 0, high = n;
+
+    while (low < high) {
+        uint64_t mid = low + (high - low) / 2;
+        struct vivi_log_time one = {0, 0};
+        int r = read_records(fd, mid, &one, 1, err);
+
+        if (r < 0)
+            return r;
+        if (r == 1 && one.size > offset)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    *ret = low;
+    return 0;
+}
+
 /* ---- writing ---- */
 
 static bool write_record(const struct vivi_log_times *t, uint64_t place,
@@ -84,24 +105,15 @@ static bool write_record(const struct vivi_log_times *t, uint64_t place,
 /* Frees what tells of bytes that the log itself has no more, and what is too much. */
 static void trim(const struct vivi_log_times *t, int log_fd)
 {
-    uint64_t end = t->n > VIVI_LOG_TIMES_KEPT ? t->n - VIVI_LOG_TIMES_KEPT : 0, start = 0, low = 0;
-    uint64_t high = t->n;
-    struct vivi_log_time r;
+    uint64_t end = t->n > VIVI_LOG_TIMES_KEPT ? t->n - VIVI_LOG_TIMES_KEPT : 0;
+    uint64_t start = 0, told = 0; /* the first kept byte, and who tells of it */
 
     if (log_fd >= 0)
         (void)vivi_data_start(log_fd, &start, NULL);
-    while (low < high) { /* the first record that tells of a kept byte */
-        uint64_t mid = low + (high - low) / 2;
-
-        if (read_records(t->fd, mid, &r, 1, NULL) != 1)
-            return;
-        if (r.size > start)
-            high = mid;
-        else
-            low = mid + 1;
-    }
-    if (low > end)
-        end = low;
+    if (first_beyond(t->fd, t->n, start, &told, NULL) < 0)
+        return;
+    if (told > end)
+        end = told;
     /* One more stays: it says where the first kept one begins. */
     if (end > 1)
         (void)vivi_punch_head(t->fd, (end - 1) * VIVI_LOG_TIME_BYTES, NULL);
@@ -168,23 +180,14 @@ void vivi_log_times_done(struct vivi_log_times *t)
 
 int vivi_log_times_find(int fd, uint64_t offset, struct vivi_log_time *ret, viv_error *err)
 {
-    uint64_t low = 0, high, n = 0;
     struct vivi_log_time pair[2];
+    uint64_t low = 0, n = 0;
     int r = count(fd, &n, err);
 
+    if (r == 0)
+        r = first_beyond(fd, n, offset, &low, err);
     if (r < 0)
         return r;
-    for (high = n; low < high;) {
-        uint64_t mid = low + (high - low) / 2;
-
-        r = read_records(fd, mid, pair, 1, err);
-        if (r < 0)
-            return r;
-        if (r == 1 && pair[0].size > offset)
-            high = mid;
-        else
-            low = mid + 1;
-    }
     if (low == n)
         return 0;
     r = read_records(fd, low > 0 ? low - 1 : 0, pair, 2, err);
