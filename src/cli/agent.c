@@ -248,12 +248,10 @@ static int for_cloud_init(struct vivi_cli *c, const char *name)
     cleanup_buf struct vivi_buf program = VIVI_BUF(PROGRAM_BYTES);
     cleanup_vm viv_vm *vm = NULL;
     viv_error err = VIV_ERROR_INIT;
-    int code = vivi_cli_open(c, VIV_OPEN_READONLY);
+    int code = vivi_cli_open_vm(c, name, VIV_OPEN_READONLY, &vm);
 
     if (code)
         return code;
-    if (viv_lookup(c->v, name, &vm, &err) < 0)
-        return vivi_cli_fail(c, name, &err);
     if (read_program(c, &program, &err) < 0)
         return vivi_cli_fail(c, name, &err);
     (void)printf("#cloud-config\nwrite_files:\n"

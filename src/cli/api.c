@@ -106,8 +106,6 @@ int vivi_cmd_api(struct vivi_cli *c)
     cleanup_buf struct vivi_buf buf = VIVI_BUF(BODY_MAX + READ_SIZE);
     const char *const *w = c->args.words;
     viv_error err = VIV_ERROR_INIT;
-    int64_t ms;
-    int given = vivi_args_duration(&c->args, "--timeout", &ms, &err);
     struct call call = {.body = NULL};
     const struct vivi_verb verb = {.doing = "asking the VMM of",
                                    .begin_with = begin_call,
@@ -118,8 +116,7 @@ int vivi_cmd_api(struct vivi_cli *c)
     if (c->args.n_words < 3 || c->args.n_words > 4)
         return vivi_cli_usage(c, "viv help api",
                               "needs a VM, GET or PUT, and an endpoint: viv api web GET vm.info");
-    if (given < 0 || viv_opts_new(&o, &err) < 0 ||
-        (given && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0) ||
+    if (viv_opts_new(&o, &err) < 0 || vivi_verb_timeout(c, o, &err) < 0 ||
         (c->args.n_words == 4 && read_body(w[3], &buf, &call.body, &err) < 0))
         return vivi_cli_fail(c, NULL, &err);
     call.method = w[1];

@@ -16,8 +16,6 @@ static const char *color_of(size_t column, const char *text)
 static int print_rows(struct vivi_cli *c, const viv_list *list)
 {
     cleanup_table struct vivi_table t = {0};
-    cleanup_buf struct vivi_buf out = VIVI_BUF(VIVI_OUT_MAX);
-    viv_error err = VIV_ERROR_INIT;
 
     vivi_table_init(&t, head, ARRAY_SIZE(head));
     for (size_t i = 0; i < viv_list_len(list); i++) {
@@ -31,10 +29,7 @@ static int print_rows(struct vivi_cli *c, const viv_list *list)
         vivi_table_cell(&t, ok ? "yes" : "no");
         vivi_table_cell(&t, !ok && reason ? reason : viv_rec_str(rec, "text"));
     }
-    if (vivi_table_render(&t, c->color ? color_of : NULL, &out, &err) < 0)
-        return vivi_cli_fail(c, NULL, &err);
-    (void)fwrite(out.data, 1, out.len, stdout);
-    return 0;
+    return vivi_table_print(c, &t, color_of);
 }
 
 int vivi_cmd_caps(struct vivi_cli *c)

@@ -64,6 +64,8 @@ struct vivi_cli {
 
 /* Opens the state root (VIV_OPEN_…); an error is already printed. 0 or the exit code. */
 int vivi_cli_open(struct vivi_cli *c, uint64_t flags);
+/* The same, and looks up one VM. */
+int vivi_cli_open_vm(struct vivi_cli *c, const char *target, uint64_t flags, viv_vm **ret);
 
 /* ---- failing: each prints once and returns the exit code ---- */
 

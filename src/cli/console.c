@@ -207,17 +207,14 @@ static int attend(struct console *k)
 int vivi_cmd_console(struct vivi_cli *c)
 {
     cleanup_vm viv_vm *vm = NULL;
-    viv_error err = VIV_ERROR_INIT;
     struct console k = {.c = c, .fd = -1, .input = true, .queue = VIVI_BUF(QUEUE_MAX)};
     int code;
 
     if (c->args.n_words != 1)
         return vivi_cli_usage(c, "viv ps lists them", "needs the name of one VM");
-    code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    code = vivi_cli_open_vm(c, c->args.words[0], VIV_OPEN_CREATE, &vm);
     if (code)
         return code;
-    if (viv_lookup(c->v, c->args.words[0], &vm, &err) < 0)
-        return vivi_cli_fail(c, c->args.words[0], &err);
     k.vm = vm;
     k.escape.console = true;
     if (vivi_args_has(&c->args, "--steal"))

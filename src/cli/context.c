@@ -49,6 +49,16 @@ int vivi_cli_open(struct vivi_cli *c, uint64_t flags)
     return 0;
 }
 
+int vivi_cli_open_vm(struct vivi_cli *c, const char *target, uint64_t flags, viv_vm **ret)
+{
+    viv_error err = VIV_ERROR_INIT;
+    int code = vivi_cli_open(c, flags);
+
+    if (code)
+        return code;
+    return viv_lookup(c->v, target, ret, &err) < 0 ? vivi_cli_fail(c, target, &err) : 0;
+}
+
 int vivi_cli_code(struct vivi_cli *c, int exit_code)
 {
     if (c->code == 0)
@@ -234,6 +244,17 @@ int vivi_cli_records_end(struct vivi_cli *c)
     cleanup_json json_t *list = take_ptr(c->list);
 
     return list ? print_json(c, list) : 0;
+}
+
+int vivi_table_print(struct vivi_cli *c, const struct vivi_table *t, vivi_color_of *color)
+{
+    cleanup_buf struct vivi_buf out = VIVI_BUF(VIVI_OUT_MAX);
+    viv_error err = VIV_ERROR_INIT;
+
+    if (vivi_table_render(t, c->color ? color : NULL, &out, &err) < 0)
+        return vivi_cli_fail(c, NULL, &err);
+    (void)fwrite(out.data, 1, out.len, stdout);
+    return 0;
 }
 
 int vivi_cli_list(struct vivi_cli *c, const viv_list *list)

@@ -51,8 +51,7 @@ int vivi_cmd_coredump(struct vivi_cli *c)
 {
     cleanup_opts viv_opts *o = NULL;
     viv_error err = VIV_ERROR_INIT;
-    int64_t ms;
-    int given = vivi_args_duration(&c->args, "--timeout", &ms, &err), code;
+    int code;
     struct target t = {.fd = -1};
     const struct vivi_verb verb = {.doing = "dumping",
                                    .begin_with = begin_dump,
@@ -63,8 +62,7 @@ int vivi_cmd_coredump(struct vivi_cli *c)
     if (c->args.n_words != 2)
         return vivi_cli_usage(c, "viv help coredump",
                               "needs a VM and a file: viv coredump web web.core");
-    if (given < 0 || viv_opts_new(&o, &err) < 0 ||
-        (given && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0))
+    if (viv_opts_new(&o, &err) < 0 || vivi_verb_timeout(c, o, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     t.opts = o;
     t.path = c->args.words[1];

@@ -4,7 +4,7 @@
 #include <poll.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/ops.h"
 #include "cli/signals.h"
 
 struct place {
@@ -43,18 +43,14 @@ static int make_opts(struct vivi_cli *c, const struct place *from, const struct 
                      viv_opts **ret, viv_error *err)
 {
     cleanup_opts viv_opts *o = NULL;
-    int64_t ms = 0;
     int r = viv_opts_new(&o, err);
 
     if (r == 0 && (from->stream || to->stream))
         r = viv_opts_set_i64(o, "fd", from->stream ? STDIN_FILENO : STDOUT_FILENO, err);
     if (r == 0 && *to->vm && vivi_args_has(&c->args, "--mkdir"))
         r = viv_opts_set_bool(o, "mkdir", 1, err);
-    if (r < 0)
-        return r;
-    r = vivi_args_duration(&c->args, "--timeout", &ms, err);
-    if (r > 0)
-        r = viv_opts_set_i64(o, "timeout_ms", ms, err);
+    if (r == 0)
+        r = vivi_verb_timeout(c, o, err);
     if (r < 0)
         return r;
     *ret = take_ptr(o);

@@ -13,12 +13,10 @@ static const char *plain_word(const char *kind_word)
 {
     enum vivi_device_kind kind;
     const struct vivi_field *f;
-    char pattern[64];
 
     if (vivi_device_kind_parse(kind_word, &kind) < 0)
         return NULL;
-    (void)snprintf(pattern, sizeof(pattern), "%s.*", vivi_device_kind_list(kind));
-    f = vivi_field_shorthand(pattern);
+    f = vivi_field_element_shorthand(vivi_device_kind_list(kind));
     return f ? vivi_field_leaf(f) : NULL;
 }
 
@@ -83,11 +81,9 @@ static int change(struct vivi_cli *c, bool add)
         read_words(c, add, o, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     how.opts = o;
-    code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    code = vivi_cli_open_vm(c, c->args.words[1], VIV_OPEN_CREATE, &vm);
     if (code)
         return code;
-    if (viv_lookup(c->v, c->args.words[1], &vm, &err) < 0)
-        return vivi_cli_fail(c, c->args.words[1], &err);
     return vivi_changing_run(c, vm, &how);
 }
 
@@ -113,8 +109,6 @@ static const char *state_of(const viv_rec *rec)
 static int print_table(struct vivi_cli *c, const viv_list *list)
 {
     cleanup_table struct vivi_table t = {0};
-    cleanup_buf struct vivi_buf out = VIVI_BUF(VIVI_OUT_MAX);
-    viv_error err = VIV_ERROR_INIT;
 
     vivi_table_init(&t, head, ARRAY_SIZE(head));
     for (size_t i = 0; i < viv_list_len(list); i++) {
@@ -130,10 +124,7 @@ static int print_table(struct vivi_cli *c, const viv_list *list)
         vivi_table_cell(&t, state_of(rec));
         vivi_table_cell(&t, place);
     }
-    if (vivi_table_render(&t, NULL, &out, &err) < 0)
-        return vivi_cli_fail(c, NULL, &err);
-    (void)fwrite(out.data, 1, out.len, stdout);
-    return 0;
+    return vivi_table_print(c, &t, NULL);
 }
 
 static int list(struct vivi_cli *c)
@@ -145,11 +136,9 @@ static int list(struct vivi_cli *c)
 
     if (c->args.n_words != 2)
         return vivi_cli_usage(c, "viv device ls web", "needs one VM");
-    code = vivi_cli_open(c, VIV_OPEN_READONLY);
+    code = vivi_cli_open_vm(c, c->args.words[1], VIV_OPEN_READONLY, &vm);
     if (code)
         return code;
-    if (viv_lookup(c->v, c->args.words[1], &vm, &err) < 0)
-        return vivi_cli_fail(c, c->args.words[1], &err);
     if (viv_vm_devices(vm, &found, &err) < 0)
         return vivi_cli_fail(c, viv_vm_name(vm), &err);
     if (c->quiet) {

@@ -254,11 +254,9 @@ int vivi_cmd_edit(struct vivi_cli *c)
         return code;
     if (c->args.n_words != 1)
         return vivi_cli_usage(c, NULL, "needs the name of one VM");
-    code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    code = vivi_cli_open_vm(c, c->args.words[0], VIV_OPEN_CREATE, &vm);
     if (code)
         return code;
-    if (viv_lookup(c->v, c->args.words[0], &vm, &err) < 0)
-        return vivi_cli_fail(c, c->args.words[0], &err);
     e.vm = vm;
     if (viv_vm_config(vm, how.live ? VIV_CONFIG_RUNNING : 0, &e.base, &err) < 0 ||
         show(&e, &e.text, &err) < 0)

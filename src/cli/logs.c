@@ -290,10 +290,9 @@ int vivi_cmd_logs(struct vivi_cli *c)
     if (parse_want(c, &w, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     /* Following may have to revive a monitor; reading writes nothing. */
-    code = vivi_cli_open(c, w.follow ? VIV_OPEN_CREATE : VIV_OPEN_READONLY);
+    code =
+        vivi_cli_open_vm(c, c->args.words[0], w.follow ? VIV_OPEN_CREATE : VIV_OPEN_READONLY, &vm);
     if (code)
         return code;
-    if (viv_lookup(c->v, c->args.words[0], &vm, &err) < 0)
-        return vivi_cli_fail(c, c->args.words[0], &err);
     return print_log(c, vm, &w);
 }

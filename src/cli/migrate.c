@@ -329,11 +329,9 @@ int vivi_cmd_migrate(struct vivi_cli *c)
     choose_way(&g, via, sizeof(via));
     g.via = via;
     (void)signal(SIGPIPE, SIG_IGN); /* the other end may go at any time */
-    code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    code = vivi_cli_open_vm(c, c->args.words[0], VIV_OPEN_CREATE, &g.vm);
     if (code)
         return code;
-    if (viv_lookup(c->v, c->args.words[0], &g.vm, &err) < 0)
-        return vivi_cli_fail(c, c->args.words[0], &err);
     r = resolves ? resolve(&g, &err) : move(&g, &err);
     vivi_peer_close(&g.peer);
     if (r < 0)

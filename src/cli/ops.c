@@ -21,6 +21,14 @@ struct flight {
     bool print;
 };
 
+int vivi_verb_timeout(struct vivi_cli *c, viv_opts *o, viv_error *err)
+{
+    int64_t ms;
+    int r = vivi_args_duration(&c->args, "--timeout", &ms, err);
+
+    return r > 0 ? viv_opts_set_i64(o, "timeout_ms", ms, err) : r;
+}
+
 int vivi_verb_async(struct vivi_cli *c, viv_opts *o, viv_error *err)
 {
     return vivi_args_has(&c->args, "--async") ? viv_opts_set_bool(o, "async", 1, err) : 0;

@@ -54,6 +54,8 @@ int vivi_verb_run_on(struct vivi_cli *c, const struct vivi_verb *verb, const cha
 /* The same for one VM that is already looked up (borrowed). Prints a result only with print. */
 int vivi_verb_run_vm(struct vivi_cli *c, const struct vivi_verb *verb, viv_vm *vm, bool print);
 
+/* --timeout of the command line as an option of the library. 0 or < 0. */
+int vivi_verb_timeout(struct vivi_cli *c, viv_opts *o, viv_error *err);
 /* --async of the command line as an option of the library. 0 or < 0. */
 int vivi_verb_async(struct vivi_cli *c, viv_opts *o, viv_error *err);
 

@@ -47,6 +47,9 @@ typedef const char *vivi_color_of(size_t column, const char *text);
 int vivi_table_render(const struct vivi_table *t, vivi_color_of *color, struct vivi_buf *out,
                       viv_error *err);
 void vivi_table_done(struct vivi_table *t);
+struct vivi_cli;
+/* Renders it to stdout, in color where that is wanted. The exit code. */
+int vivi_table_print(struct vivi_cli *c, const struct vivi_table *t, vivi_color_of *color);
 #define cleanup_table VIVI_CLEANUP(vivi_table_done)
 
 /* ---- small texts ---- */

@@ -131,8 +131,6 @@ static bool wanted(struct vivi_cli *c, const viv_rec *rec)
 static int print_table(struct vivi_cli *c, const viv_list *list)
 {
     cleanup_table struct vivi_table t = {0};
-    cleanup_buf struct vivi_buf out = VIVI_BUF(VIVI_OUT_MAX);
-    viv_error err = VIV_ERROR_INIT;
     int64_t now_ms = vivi_wall_ms();
 
     vivi_table_init(&t, head, ARRAY_SIZE(head));
@@ -140,10 +138,7 @@ static int print_table(struct vivi_cli *c, const viv_list *list)
         if (wanted(c, viv_list_at(list, i)))
             add_row(&t, viv_list_at(list, i), now_ms);
     }
-    if (vivi_table_render(&t, c->color ? color_of : NULL, &out, &err) < 0)
-        return vivi_cli_fail(c, NULL, &err);
-    (void)fwrite(out.data, 1, out.len, stdout);
-    return 0;
+    return vivi_table_print(c, &t, color_of);
 }
 
 static int print_records(struct vivi_cli *c, const viv_list *list)

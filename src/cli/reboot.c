@@ -12,16 +12,14 @@ int vivi_cmd_reboot(struct vivi_cli *c)
 {
     cleanup_opts viv_opts *o = NULL;
     viv_error err = VIV_ERROR_INIT;
-    int64_t ms;
-    int given = vivi_args_duration(&c->args, "--timeout", &ms, &err);
     struct vivi_verb verb = {.doing = "rebooting",
                              .states = VIVI_STATES_ALIVE,
                              .begin = viv_vm_reboot,
                              .say = say_rebooted,
                              .starts = true};
 
-    if (given < 0 || viv_opts_new(&o, &err) < 0 || vivi_verb_async(c, o, &err) < 0 ||
-        (given && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0) ||
+    if (viv_opts_new(&o, &err) < 0 || vivi_verb_async(c, o, &err) < 0 ||
+        vivi_verb_timeout(c, o, &err) < 0 ||
         (vivi_args_has(&c->args, "--hard") && viv_opts_set_bool(o, "hard", 1, &err) < 0))
         return vivi_cli_fail(c, NULL, &err);
     verb.opts = o;

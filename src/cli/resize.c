@@ -40,10 +40,8 @@ int vivi_cmd_resize(struct vivi_cli *c)
         read_sizes(c, o, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     how.opts = o;
-    code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    code = vivi_cli_open_vm(c, c->args.words[0], VIV_OPEN_CREATE, &vm);
     if (code)
         return code;
-    if (viv_lookup(c->v, c->args.words[0], &vm, &err) < 0)
-        return vivi_cli_fail(c, c->args.words[0], &err);
     return vivi_changing_run(c, vm, &how);
 }

@@ -11,13 +11,11 @@ int vivi_cmd_resume(struct vivi_cli *c)
 {
     cleanup_opts viv_opts *o = NULL;
     viv_error err = VIV_ERROR_INIT;
-    int64_t ms;
-    int given = vivi_args_duration(&c->args, "--timeout", &ms, &err);
     struct vivi_verb verb = {
         .doing = "resuming", .states = "paused", .begin = viv_vm_resume, .say = say_running};
 
-    if (given < 0 || viv_opts_new(&o, &err) < 0 || vivi_verb_async(c, o, &err) < 0 ||
-        (given && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0))
+    if (viv_opts_new(&o, &err) < 0 || vivi_verb_async(c, o, &err) < 0 ||
+        vivi_verb_timeout(c, o, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     verb.opts = o;
     return vivi_verb_run(c, &verb);

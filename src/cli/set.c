@@ -23,7 +23,6 @@ static int with_settings(viv_vm *vm, const struct vivi_changing *how, viv_config
 int vivi_cmd_set(struct vivi_cli *c)
 {
     cleanup_vm viv_vm *vm = NULL;
-    viv_error err = VIV_ERROR_INIT;
     struct vivi_changing how = {.make = with_settings, .ctx = &c->args};
     int code = vivi_changing_flags(c, &how);
 
@@ -31,10 +30,8 @@ int vivi_cmd_set(struct vivi_cli *c)
         return code;
     if (c->args.n_words < 2)
         return vivi_cli_usage(c, "viv set web cpus=4", "needs a VM and PATH=VALUE");
-    code = vivi_cli_open(c, VIV_OPEN_CREATE);
+    code = vivi_cli_open_vm(c, c->args.words[0], VIV_OPEN_CREATE, &vm);
     if (code)
         return code;
-    if (viv_lookup(c->v, c->args.words[0], &vm, &err) < 0)
-        return vivi_cli_fail(c, c->args.words[0], &err);
     return vivi_changing_run(c, vm, &how);
 }

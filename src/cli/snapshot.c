@@ -62,16 +62,6 @@ int vivi_cmd_restore(struct vivi_cli *c)
 
 /* ---- ls, rm ---- */
 
-static int open_vm(struct vivi_cli *c, const char *target, uint64_t flags, viv_vm **ret)
-{
-    viv_error err = VIV_ERROR_INIT;
-    int code = vivi_cli_open(c, flags);
-
-    if (code)
-        return code;
-    return viv_lookup(c->v, target, ret, &err) < 0 ? vivi_cli_fail(c, target, &err) : 0;
-}
-
 static void print_one(const viv_rec *rec)
 {
     int64_t disk = 0, memory = 0;
@@ -99,7 +89,7 @@ static int list(struct vivi_cli *c)
 
     if (c->args.n_words != 2)
         return vivi_cli_usage(c, NULL, "needs a VM: viv snapshot ls web");
-    code = open_vm(c, c->args.words[1], VIV_OPEN_READONLY, &vm);
+    code = vivi_cli_open_vm(c, c->args.words[1], VIV_OPEN_READONLY, &vm);
     if (code)
         return code;
     if (viv_vm_snapshots(vm, &found, &err) < 0)
@@ -124,7 +114,7 @@ static int drop(struct vivi_cli *c)
     int code = two_words(c, 1, "viv snapshot rm web before");
 
     if (!code)
-        code = open_vm(c, c->args.words[1], VIV_OPEN_CREATE, &vm);
+        code = vivi_cli_open_vm(c, c->args.words[1], VIV_OPEN_CREATE, &vm);
     if (code)
         return code;
     if (viv_vm_snapshot_remove(vm, c->args.words[2], &err) < 0)

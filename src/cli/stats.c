@@ -72,16 +72,11 @@ static void add_row(struct vivi_table *t, const json_t *rec)
 static int print_table(struct vivi_cli *c, const json_t *list)
 {
     cleanup_table struct vivi_table t = {0};
-    cleanup_buf struct vivi_buf out = VIVI_BUF(VIVI_OUT_MAX);
-    viv_error err = VIV_ERROR_INIT;
 
     vivi_table_init(&t, head, ARRAY_SIZE(head));
     for (size_t i = 0; i < json_array_size(list); i++)
         add_row(&t, json_array_get(list, i));
-    if (vivi_table_render(&t, NULL, &out, &err) < 0)
-        return vivi_cli_fail(c, NULL, &err);
-    (void)fwrite(out.data, 1, out.len, stdout);
-    return 0;
+    return vivi_table_print(c, &t, NULL);
 }
 
 /* ---- Prometheus ---- */
