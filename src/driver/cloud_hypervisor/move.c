@@ -12,8 +12,9 @@
  * before, the socket's file tells, and for TCP nothing does: a sender of those releases tries
  * again.
  */
+#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "driver/cloud_hypervisor/machine.h"
+#include "model/parse.h"
 
 #define LOOK_MS       1000 /* a machine is on its way: is it still? */
 #define LOOK_SOON_MS  20
@@ -268,24 +270,24 @@ static int touch(const struct sockaddr *to, socklen_t len)
     return r;
 }
 
+/* Numbers only: the monitor is linked statically, and a resolver would be loaded. */
 static int touch_tcp(const char *where)
 {
-    const struct addrinfo want = {.ai_family = AF_UNSPEC,
-                                  .ai_socktype = SOCK_STREAM,
-                                  .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    char host[80];
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
     const char *colon = strrchr(where, ':');
-    int r = -1;
+    char host[80];
+    uint16_t port;
 
-    if (!colon || (size_t)(colon - where) >= sizeof(host))
+    if (!colon || (size_t)(colon - where) >= sizeof(host) || !vivi_parse_port(colon + 1, &port))
         return -1;
     (void)snprintf(host, sizeof(host), "%.*s", (int)(colon - where), where);
-    if (getaddrinfo(host, colon + 1, &want, &found) == 0) {
-        r = touch(found->ai_addr, found->ai_addrlen);
-        freeaddrinfo(found);
-    }
-    return r;
+    v4.sin_port = v6.sin6_port = htons(port);
+    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1)
+        return touch((const struct sockaddr *)&v4, sizeof(v4));
+    if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1)
+        return touch((const struct sockaddr *)&v6, sizeof(v6));
+    return -1;
 }
 
 int ch_receive_abort(void *priv, viv_error *err)
