@@ -159,7 +159,7 @@ int vivi_peer_next(struct vivi_peer *p, json_t **ret, viv_error *err)
     vivi_buf_consume(&p->buf, len + 1);
     if (!json_is_object(j)) {
         json_decref(j);
-        return vivi_fail(err, VIV_E_PROTOCOL, "not what viv migrate receive says: %s", shown);
+        return vivi_fail(err, VIV_E_PROTOCOL, "not a line of a migration: %s", shown);
     }
     *ret = j;
     return 1;

@@ -27,6 +27,7 @@ struct receiver {
     viv_vm *vm;
     viv_op *op; /* the receive in flight */
     bool told_ready, sent;
+    int code; /* to exit with */
 };
 
 /* ---- where to listen ---- */
@@ -117,6 +118,13 @@ static void tell(struct receiver *g, const char *word, json_t *more)
 static void refuse(struct receiver *g, const viv_error *err)
 {
     tell(g, "no", vivi_peer_error(err));
+}
+
+/* Whoever it is, is told; and a person who tried it by hand. */
+static void misunderstood(struct receiver *g, const viv_error *err)
+{
+    refuse(g, err);
+    g->code = vivi_cli_fail(g->c, NULL, err);
 }
 
 static void tell_when_ready(struct receiver *g)
@@ -231,7 +239,7 @@ static bool handle(struct receiver *g, const json_t *j)
         return true;
     }
     (void)vivi_fail(&err, VIV_E_PROTOCOL, "\"%.40s\" is not expected now", word);
-    refuse(g, &err);
+    misunderstood(g, &err);
     return true;
 }
 
@@ -245,6 +253,8 @@ static bool listen_to_peer(struct receiver *g, bool readable)
         return handle(g, j);
     if (r == 0)
         return false;
+    if (err.code == VIV_E_PROTOCOL)
+        misunderstood(g, &err);
     if (g->vm) /* whoever was there is gone */
         (void)give_up(g, &err);
     return true;
@@ -268,7 +278,7 @@ static int serve(struct receiver *g)
         if (!over)
             over = listen_to_peer(g, fds[0].revents != 0);
     }
-    return 0;
+    return g->code;
 }
 
 int vivi_cmd_receive(struct vivi_cli *c)

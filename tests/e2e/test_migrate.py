@@ -1,6 +1,7 @@
 """Live migration end to end, with the double of Cloud Hypervisor: two state roots of one host, and whoever may die meanwhile."""
 
 import itertools
+import json
 import os
 import random
 import shlex
@@ -267,3 +268,11 @@ def test_kill_9_storm_on_the_way(pair, version):
     print(f"seed {SEED}")
     for (side, who), _ in itertools.product(VICTIMS, range(6)):
         storm(pair, version, side, who, rng.random() * 0.7)
+
+
+@pytest.mark.parametrize("line, says", [("garbage", "not a line of a migration: garbage"), ('{"do":"fly"}', '"fly" is not expected now')])
+def test_what_is_no_migration_is_told(root, line, says):
+    r = root("migrate", "receive", "--stdio", stdin=line + "\n", code=1)
+    assert r.err == f"viv: migrate: {says}\n"
+    answer = json.loads(r.out)
+    assert (answer["do"], answer["error"]["message"]) == ("no", says)
