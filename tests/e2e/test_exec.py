@@ -163,7 +163,9 @@ class Terminal:
         self.slave = slave
         self.before = tty.tcgetattr(slave)
         self.resize(rows, cols)
-        self.process = vm.root.popen(*argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        # as at a terminal, also when these tests run under nohup, which has a hang-up ignored
+        self.process = vm.root.popen(*argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+                                     preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
         self.text = ""
 
     def resize(self, rows, cols):
