@@ -378,18 +378,6 @@ size_t vivi_aw_encode(const struct vivi_aw *w, const struct vivi_aw_frame *f, vo
     return f->len + VIVI_AW_FRAME_EXTRA;
 }
 
-const char *vivi_aw_type_name(unsigned type)
-{
-    static const char *const names[] = {
-        [VIVI_AW_HELLO] = "HELLO",     [VIVI_AW_OPEN] = "OPEN",     [VIVI_AW_STARTED] = "STARTED",
-        [VIVI_AW_DATA] = "DATA",       [VIVI_AW_EOF] = "EOF",       [VIVI_AW_CREDIT] = "CREDIT",
-        [VIVI_AW_CONTROL] = "CONTROL", [VIVI_AW_RESULT] = "RESULT", [VIVI_AW_RESET] = "RESET",
-        [VIVI_AW_EVENT] = "EVENT",     [VIVI_AW_PING] = "PING",     [VIVI_AW_PONG] = "PONG",
-    };
-
-    return type < ARRAY_SIZE(names) && names[type] != NULL ? names[type] : "?";
-}
-
 void vivi_aw_credit_sent(struct vivi_aw_credit *c, size_t n)
 {
     assert(n <= c->send);

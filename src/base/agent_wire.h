@@ -238,9 +238,6 @@ void vivi_aw_seal(const struct vivi_aw *w, unsigned char ret[VIVI_AW_SEAL]);
 size_t vivi_aw_encode(const struct vivi_aw *w, const struct vivi_aw_frame *f, void *to,
                       size_t room);
 
-/* "OPEN", for logs; "?" for what is no type. */
-const char *vivi_aw_type_name(unsigned type);
-
 /* ---- credit of one stream, both directions ----------------------------------------------- */
 
 struct vivi_aw_credit {

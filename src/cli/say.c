@@ -124,8 +124,3 @@ void vivi_explain_wait(struct vivi_cli *c, const struct vivi_job *job)
     if (job->err.code == VIV_E_TIMEOUT && job->vm)
         vivi_say_tail(c, job->vm);
 }
-
-const char *vivi_reason_of(const viv_rec *info)
-{
-    return viv_rec_str(info, "reason.code");
-}

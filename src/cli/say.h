@@ -15,5 +15,3 @@ void vivi_say_accel(struct vivi_cli *c, const viv_rec *result);
 void vivi_say_tail(struct vivi_cli *c, viv_vm *vm);
 /* For vivi_verb.explain of verbs that wait for ready. */
 void vivi_explain_wait(struct vivi_cli *c, const struct vivi_job *job);
-/* "guest-poweroff" of a VM's info, or NULL. */
-const char *vivi_reason_of(const viv_rec *info);

@@ -86,14 +86,3 @@ const char *vivi_resize_kind_name(enum vivi_resize_kind k)
 {
     return resize_kinds[k];
 }
-
-int vivi_resize_kind_parse(const char *s, enum vivi_resize_kind *ret)
-{
-    for (unsigned i = 0; i < VIVI_RESIZE_COUNT_; i++) {
-        if (strcmp(resize_kinds[i], s) == 0) {
-            *ret = (enum vivi_resize_kind)i;
-            return 0;
-        }
-    }
-    return -VIV_E_INVALID;
-}

@@ -35,4 +35,3 @@ enum vivi_resize_kind {
     VIVI_RESIZE_COUNT_
 };
 const char *vivi_resize_kind_name(enum vivi_resize_kind k); /* "cpus", "memory", "balloon" */
-int vivi_resize_kind_parse(const char *s, enum vivi_resize_kind *ret); /* 0 or −VIV_E_INVALID */

@@ -19,16 +19,6 @@
 static const char *const op_names[] = {"add", "remove", "change"};
 static const char *const when_names[] = {"fixed", "next-start", "live"};
 
-const char *vivi_change_op_name(enum vivi_change_op op)
-{
-    return op_names[op];
-}
-
-const char *vivi_when_name(enum vivi_when when)
-{
-    return when_names[when];
-}
-
 static void change_done(struct vivi_change *c)
 {
     json_decref(c->from);

@@ -70,6 +70,3 @@ json_t *vivi_change_json(const struct vivi_change *c);
 int vivi_change_text(const struct vivi_change *c, struct vivi_buf *out);
 /* The same from what vivi_change_json made, possibly by another version. */
 int vivi_change_json_text(const json_t *change, struct vivi_buf *out);
-
-const char *vivi_change_op_name(enum vivi_change_op op); /* "add", "remove", "change" */
-const char *vivi_when_name(enum vivi_when when);         /* "fixed", "next-start", "live" */
