@@ -117,10 +117,11 @@ def test_a_full_disk_loses_no_serial_byte_and_no_vm(root, small):
     r = Root(root.viv, small / "h", root.env)
     vm = r.fake("web", "ready after=1ms; line every=1ms size=4000", serial={"log_limit": "64MiB"})
     vm("start", "--wait")
-    ballast = fill(small)
-    until("the guest has filled its FIFO", lambda: os.statvfs(small).f_bavail == 0, str(small), deadline=20)
-    info = vm.info()
-    assert info["state"] == "running"
+    with r.popen("events", "--since", "0", "-o", "json") as following:
+        ballast = fill(small)
+        read_until(following.stdout, '"type":"lost","stream":"serial.log","errno":"ENOSPC"', deadline=20)
+        following.terminate()
+    assert vm.info()["state"] == "running"
     size = vm.serial_size()
     os.unlink(ballast)
     vm.until("logging goes on", lambda: vm.serial_size() > size + 100_000, deadline=30)
