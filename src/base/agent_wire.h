@@ -28,8 +28,8 @@
  *      and are dropped, and no frame but HELLO may be sent.
  *   4. A HELLO with n' known and another e' is old: ignored.
  *   5. Whatever is no frame (unknown type, a flag, a length above the limit, a wrong seal) is
- * noise: the streams are gone, a new nonce is taken, HELLO(n, 0) is sent, and bytes are dropped
- * until the next sync. So is a HELLO of a side of the same role (an echo).
+ *      noise: the streams are gone, a new nonce is taken, HELLO(n, 0) is sent, and bytes are
+ *      dropped until the next sync. So is a HELLO of a side of the same role (an echo).
  *
  * Every answer is caused by a nonce that is new, so the exchange ends; a HELLO that waits to be
  * sent is replaced by the next, so a hostile peer cannot make a queue of them.
@@ -74,26 +74,33 @@
  * ignored, an unknown kind is UNSUPPORTED.
  *
  *   exec           arg=… (first: the program, sought in PATH), env=K=V …, cwd=, user= (name or
- *                  uid[:gid]), stdin=1 (else /dev/null), tty=1, rows=, cols=, timeout_ms=. Channels
- *                  0 in, 1 out, 2 error (tty: all on 1). STARTED pid=. RESULT exit=0…255 or
- * signal=N, timeout=1 where its time was over; not found: exit=127, not to be run: exit=126, both
- * with text=. shell          as exec, of the user's login shell; arg= is given to it info channel
- * 1: one JSON object stat           path=. RESULT type=file|dir|link|other size= mode= mtime_ns=
- * uid= gid= target= read           path=, offset=, length=. STARTED size= mode= mtime_ns=, channel
- * 1 write          path=, name= (used where path is a directory), mode=, append=1, excl=1, mkdir=1
- * (makes missing parents). Channel 0 up to EOF; an existing or new file changes only when all came
- * (not with append). RESULT bytes= tree-read      path=: channel 1 is a tree (base/agent_tree.h)
- *   tree-write     path=, name=, mkdir=1, owner=1: channel 0 is a tree up to EOF. RESULT as
- *                  tree-read. Where path is a directory and name is given, the root of the tree
- * becomes path/name, else path. port           port=. RESULT listening=no|loopback|any: who is
- * served at that TCP port. clock          realtime_ns=. RESULT adjusted_ns= freeze timeout_ms=
- * (thaws by itself after it; default 60,000). RESULT frozen=N thaw           RESULT thawed=N trim
- * minimum=. RESULT bytes= renew          hostname=, machine_id= (32 hex digits, or "new"),
- * mac=IF=AA:BB:… …, entropy= (hex) online-cpus    count= (waits until so many
- * are in use, 20 s at most). RESULT onlined=, online= online-memory  RESULT
- * onlined= (blocks), online=, block_bytes= shutdown       RESULT by=systemd|openrc|busybox|init;
- * then the guest powers off reboot         as shutdown watch          load_ms=: EVENT event=load on
- * this stream every load_ms until RESET
+ *                  uid[:gid]), stdin=1 (else /dev/null), tty=1, rows=, cols=, timeout_ms=
+ *                  Channels: 0 in, 1 out, 2 error (tty: all on 1). STARTED pid=
+ *                  RESULT exit=0…255 or signal=N, timeout=1 where its time was over;
+ *                  not found: exit=127, not to be run: exit=126, both with text=
+ *   shell          as exec, of the user's login shell; arg= is given to it
+ *   info           channel 1: one JSON object
+ *   stat           path=  RESULT type=file|dir|link|other size= mode= mtime_ns= uid= gid= target=
+ *   read           path=, offset=, length=  STARTED size= mode= mtime_ns=, then channel 1
+ *   write          path=, name= (used where path is a directory), mode=, append=1, excl=1,
+ *                  mkdir=1 (makes missing parents). Channel 0 up to EOF; the file changes only
+ *                  when all came (not with append). RESULT bytes=
+ *   tree-read      path=  channel 1 is a tree (base/agent_tree.h)
+ *   tree-write     path=, name=, mkdir=1, owner=1: channel 0 is a tree up to EOF. Where path is a
+ *                  directory and name is given, the root of the tree becomes path/name, else path.
+ *                  RESULT as tree-read
+ *   port           port=  RESULT listening=no|loopback|any: who is served at that TCP port
+ *   clock          realtime_ns=  RESULT adjusted_ns=
+ *   freeze         timeout_ms= (thaws by itself after it; default 60,000)  RESULT frozen=N
+ *   thaw           RESULT thawed=N
+ *   trim           minimum=  RESULT bytes=
+ *   renew          hostname=, machine_id= (32 hex digits, or "new"), mac=IF=AA:BB:… …,
+ *                  entropy= (hex)
+ *   online-cpus    count= (waits until so many are in use, 20 s at most)  RESULT onlined=, online=
+ *   online-memory  RESULT onlined= (blocks), online=, block_bytes=
+ *   shutdown       RESULT by=systemd|openrc|busybox|init; then the guest powers off
+ *   reboot         as shutdown
+ *   watch          load_ms=: EVENT event=load on this stream every load_ms until RESET
  *
  * EVENTS  ready address= nonce= (once per session and again when they change; nonce of the kernel
  *   command line's vmrs.nonce=), address address=, oom pid= name=, load load1= (times 100)
