@@ -4,9 +4,10 @@
     bench/agent.py IMAGE [MIB]      IMAGE: a directory made by viv-guest-build demo
 
 Boots the demo guest under emulation, as the qemu driver does, with two virtio-serial ports. In turns, in one
-run, the same bytes go through a bare program on the second port and through the agent on the first. Whatever a
-command writes goes through a pipe in the guest, so there are two bare programs: `dd` straight into the port, and
-`dd` into a pipe that another `dd` copies from. Prints one JSON object: medians, and ratios of each round's pair.
+run, the same bytes go through a bare program on the second port and through the agent on the first. A command's
+output, and what a process of the agent reads of the guest's files, goes through a pipe in the guest, so there are two
+bare programs: one that copies to the port what comes through a pipe, and `dd` straight into the port. Prints one JSON
+object: medians, and ratios of each round's pair.
 """
 import json
 import os
@@ -66,7 +67,10 @@ class Guest:
         self.data = os.urandom(self.size)
         s = self.shell("cd /sys/class/virtio-ports; grep -l bench.bare.0 */name")
         self.port = "/dev/" + s.decode().split("/")[0]
-        self.put("/tmp/data")
+        s = self.peer.open("write", path="/tmp/data")
+        s.write(self.data)
+        s.close()
+        assert s.wait() == {"bytes": str(self.size)}
 
     def shell(self, command):
         s = self.peer.run("sh", "-c", command)
@@ -89,20 +93,25 @@ class Guest:
         assert s.wait() == {"exit": "0"}, s.stderr
         return rate
 
-    def stream_out(self, s, wanted):
+    def stream_out(self, s):
+        """From the first byte on."""
         self.peer.until(lambda: s.received or s.out[1])
         began = time.monotonic()
         self.peer.until(lambda: s.result is not None)
-        rate = self.rate(began)
-        assert s.stdout == wanted, "not byte for byte"
-        return rate
+        return self.rate(began)
 
     def exec_out(self):
-        return self.stream_out(self.peer.exec("dd", "if=/dev/zero", "bs=64k", f"count={self.size >> 16}"),
-                               bytes(self.size))
+        s = self.peer.exec("dd", "if=/dev/zero", "bs=64k", f"count={self.size >> 16}")
+        rate = self.stream_out(s)
+        assert s.stdout == bytes(self.size), "not byte for byte"
+        return rate
 
-    def read_out(self):
-        return self.stream_out(self.peer.open("read", path="/tmp/data"), self.data)
+    def copy_out(self):
+        """As `viv cp` does it."""
+        s = self.peer.open("tree-read", path="/tmp/data")
+        rate = self.stream_out(s)
+        self.tree = s.stdout
+        return rate
 
     # ---- into the guest
 
@@ -114,13 +123,16 @@ class Guest:
         assert s.wait() == {"exit": "0"}, s.stderr
         return self.rate(began)
 
-    def put(self, path):
-        s = self.peer.open("write", path=path)
+    def copy_in(self):
+        """What copy_out has brought: the two files are the same, or neither copy was good."""
+        s = self.peer.open("tree-write", path="/tmp/copy")
         began = time.monotonic()
-        s.write(self.data)
+        s.write(self.tree)
         s.close()
-        assert s.wait() == {"bytes": str(self.size)}
-        return self.rate(began)
+        assert s.wait()["bytes"] == str(self.size)
+        rate = self.rate(began)
+        self.shell("cmp /tmp/data /tmp/copy")
+        return rate
 
     # ---- commands
 
@@ -147,13 +159,15 @@ def measure(g):
     direct = "dd if=/dev/zero of={port} bs=32k count=%d 2>/dev/null" % (g.size >> 15)
     piped = "dd if=/dev/zero bs=64k count=%d 2>/dev/null | dd of={port} bs=32k 2>/dev/null" % (g.size >> 16)
     from_file = "dd if=/tmp/data of={port} bs=32k 2>/dev/null"
+    piped_file = "cat /tmp/data | dd of={port} bs=32k 2>/dev/null"
     columns = {"bare_out": lambda: g.bare_out(direct), "piped_out": lambda: g.bare_out(piped), "exec_out": g.exec_out,
-               "bare_file_out": lambda: g.bare_out(from_file), "read_out": g.read_out,
-               "bare_in": g.bare_in, "write_in": lambda: g.put("/tmp/data")}
+               "bare_file_out": lambda: g.bare_out(from_file), "piped_file_out": lambda: g.bare_out(piped_file),
+               "copy_out": g.copy_out, "bare_in": g.bare_in, "copy_in": g.copy_in}
     rounds = [{k: f() for k, f in columns.items()} for _ in range(ROUNDS)]
     found = {f"{k}_mb_s": round(statistics.median(r[k] for r in rounds), 1) for k in columns}
     for name, ours, theirs in (("exec_of_bare", "exec_out", "bare_out"), ("exec_of_piped", "exec_out", "piped_out"),
-                               ("read_of_bare", "read_out", "bare_file_out"), ("write_of_bare", "write_in", "bare_in")):
+                               ("copy_of_bare", "copy_out", "bare_file_out"),
+                               ("copy_of_piped", "copy_out", "piped_file_out"), ("copy_in_of_bare", "copy_in", "bare_in")):
         found[name] = round(statistics.median(r[ours] / r[theirs] for r in rounds), 2)
     found["ping_ms"] = round(round_trip_ms(g.peer.ping), 2)
     found["exec_true_ms"] = round(round_trip_ms(lambda: g.peer.run("/bin/true")), 2)
