@@ -210,6 +210,9 @@ static size_t output_allowed(const struct process *p, unsigned i)
 {
     size_t n = p->s.credit.send < VIVI_AW_PAYLOAD_MAX ? p->s.credit.send : VIVI_AW_PAYLOAD_MAX;
 
+    /* Nearly a window is on its way, so credit is too: then more of it goes at once. */
+    if (n < SPLICE_MIN && waiting_in(p->out[i].fd) > n)
+        return 0;
     if (p->pid == 0 && !p->tty && p->left[i] < n)
         n = p->left[i];
     return may_speak(p) ? n : 0;
@@ -238,10 +241,13 @@ static unsigned output_channel(unsigned i)
     return i == 0 ? VIVI_AW_STDOUT : VIVI_AW_STDERR;
 }
 
-/* Much of it goes the short way: false when there is little, or it must not overtake anything. */
+/*
+ * Much of it goes the short way: false when there is little, or it must not overtake anything, or
+ * it comes from a worker: pages of a file, which a port does not take but copies, one by one.
+ */
 static bool output_moved(struct process *p, unsigned i, size_t n)
 {
-    if (p->tty || n < SPLICE_MIN || waiting_in(p->out[i].fd) < SPLICE_MIN)
+    if (p->worker != NULL || p->tty || n < SPLICE_MIN || waiting_in(p->out[i].fd) < SPLICE_MIN)
         return false;
     n = channel_splice(p->s.agent, p->s.id, output_channel(i), p->out[i].fd, n);
     if (n > 0 && p->s.id != 0)

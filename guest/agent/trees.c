@@ -13,6 +13,10 @@
 #include "paths.h"
 
 #define COPY_BYTES (128u << 10)
+/* With its head it fits the pages of the pipe that leads to the agent. */
+#define PIPED_BYTES (60u << 10)
+#define PIPED_MIN   (16u << 10)
+#define PIPE_BYTES  (2 * PIPED_BYTES) /* also when the data does not begin with a page */
 
 static void put_stats(struct vivi_aw_writer *w, const struct vivi_tree_stats *s)
 {
@@ -38,22 +42,91 @@ static int write_out(const char *data, size_t len, viv_error *err)
     return 0;
 }
 
-int work_tree_read(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err)
+/*
+ * Much data of a file goes page by page, without being copied: into a pipe of our own, behind its
+ * head, and from there on as one. How much was gathered: 0 when there is little, or it must be
+ * copied: a file that became shorter meanwhile, a file system without splice(2).
+ */
+static size_t gather_data(struct vivi_tree_send *t, int pipe_fd[2])
+{
+    struct vivi_tree_record r = {.kind = 'C'};
+    unsigned char head[VIVI_TREE_HEAD];
+    struct vivi_tree_data d;
+    ssize_t n;
+
+    if (pipe_fd[1] < 0 || !vivi_tree_send_data(t, PIPED_BYTES, &d) || d.len < PIPED_MIN)
+        return 0;
+    r.size = d.at;
+    r.extra_len = (uint32_t)d.len;
+    vivi_tree_encode(&r, head);
+    n = write(pipe_fd[1], head, sizeof(head));
+    for (size_t done = 0; n > 0 && done < d.len; done += n > 0 ? (size_t)n : 0) {
+        loff_t at = (loff_t)(d.at + done);
+
+        n = splice(d.fd, &at, pipe_fd[1], NULL, d.len - done, 0);
+    }
+    if (n <= 0) { /* with it goes what it holds: a part, under a head that promises the whole */
+        vivi_close(&pipe_fd[0]);
+        vivi_close(&pipe_fd[1]);
+        return 0;
+    }
+    vivi_tree_send_passed(t, d.len);
+    return VIVI_TREE_HEAD + d.len;
+}
+
+static int pass_on(int pipe_fd, size_t len, viv_error *err)
+{
+    while (len > 0) {
+        ssize_t n = splice(pipe_fd, NULL, STDOUT_FILENO, NULL, len, 0);
+
+        if (worker_stopped())
+            return vivi_fail(err, VIV_E_CANCELLED, "stopped");
+        if (n < 0 && errno != EINTR)
+            return vivi_fail_errno(err, errno, "cannot send");
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+static int send_tree(struct vivi_tree_send *t, int pipe_fd[2], viv_error *err)
 {
     static char buf[COPY_BYTES];
+    int r = 0;
+
+    vivi_tree_send_apart(t);
+    while (r == 0) {
+        size_t gathered = gather_data(t, pipe_fd);
+        ssize_t n;
+
+        if (gathered > 0) {
+            r = pass_on(pipe_fd[0], gathered, err);
+            continue;
+        }
+        n = vivi_tree_send_fill(t, buf, sizeof(buf), err);
+        if (n <= 0)
+            return (int)n;
+        r = write_out(buf, (size_t)n, err);
+    }
+    return r;
+}
+
+int work_tree_read(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err)
+{
     const char *path = request_path(q, err);
     bool follow = vivi_aw_field(q->payload, q->len, "follow") != NULL;
     struct vivi_tree_send *t = NULL;
-    ssize_t n = 0;
+    int pipe_fd[2] = {-1, -1};
     int r = path == NULL ? -err->code : vivi_tree_send_new(AT_FDCWD, path, follow, &t, err);
 
-    while (r == 0 && (n = vivi_tree_send_fill(t, buf, sizeof(buf), err)) > 0)
-        r = write_out(buf, (size_t)n, err);
-    if (r == 0 && n < 0)
-        r = (int)n;
+    if (r == 0 && pipe2(pipe_fd, O_CLOEXEC) == 0)
+        (void)fcntl(pipe_fd[1], F_SETPIPE_SZ, PIPE_BYTES);
+    if (r == 0)
+        r = send_tree(t, pipe_fd, err);
     if (r == 0)
         put_stats(ret, vivi_tree_send_stats(t));
     vivi_tree_send_free(t);
+    vivi_close(&pipe_fd[0]);
+    vivi_close(&pipe_fd[1]);
     return r;
 }
 

@@ -72,6 +72,23 @@ int vivi_tree_send_new(int dir_fd, const char *path, bool follow, struct vivi_tr
  * end, < 0 on failure (a file that cannot be read in the midst of it; IO).
  */
 ssize_t vivi_tree_send_fill(struct vivi_tree_send *t, void *buf, size_t room, viv_error *err);
+
+/* Data of the open file, which its sender may also send by itself: a C record and these bytes. */
+struct vivi_tree_data {
+    int fd; /* borrowed, until the next call */
+    uint64_t at;
+    size_t len;
+};
+
+/*
+ * For who has a shorter way for data than a buffer: once this was called, vivi_tree_send_fill ends
+ * where vivi_tree_send_data has something to say.
+ */
+void vivi_tree_send_apart(struct vivi_tree_send *t);
+/* Is the next record a C? Then at most max bytes of it, else false. */
+bool vivi_tree_send_data(struct vivi_tree_send *t, size_t max, struct vivi_tree_data *ret);
+/* len bytes of it were sent, and are not sent again. */
+void vivi_tree_send_passed(struct vivi_tree_send *t, size_t len);
 const struct vivi_tree_stats *vivi_tree_send_stats(const struct vivi_tree_send *t);
 void vivi_tree_send_free(struct vivi_tree_send *t); /* NULL ok */
 

@@ -40,7 +40,7 @@ struct vivi_tree_send {
     enum stage stage;
     int parent_fd; /* of the root entry */
     char root[VIVI_TREE_NAME_MAX + 1];
-    bool follow;
+    bool follow, apart;
     struct level levels[VIVI_TREE_DEPTH];
     unsigned depth;
     char path[PATH_BYTES];       /* of the topmost directory, from the root: "a/b/" */
@@ -386,9 +386,33 @@ static int send_data(struct vivi_tree_send *t, struct out *o, size_t room, viv_e
     r.extra_len = (uint32_t)n;
     vivi_tree_encode(&r, o->to);
     o->len = VIVI_TREE_HEAD + (size_t)n;
-    t->at += (uint64_t)n;
-    t->stats.bytes += (uint64_t)n;
+    vivi_tree_send_passed(t, (size_t)n);
     return 0;
+}
+
+void vivi_tree_send_apart(struct vivi_tree_send *t)
+{
+    t->apart = true;
+}
+
+bool vivi_tree_send_data(struct vivi_tree_send *t, size_t max, struct vivi_tree_data *ret)
+{
+    uint64_t left;
+
+    if (t->file_fd < 0)
+        return false;
+    find_data(t);
+    left = t->data_end - t->at;
+    ret->fd = t->file_fd;
+    ret->at = t->at;
+    ret->len = left < max ? (size_t)left : max;
+    return left > 0;
+}
+
+void vivi_tree_send_passed(struct vivi_tree_send *t, size_t len)
+{
+    t->at += len;
+    t->stats.bytes += len;
 }
 
 static int step(struct vivi_tree_send *t, struct out *o, size_t room, viv_error *err)
@@ -429,6 +453,8 @@ ssize_t vivi_tree_send_fill(struct vivi_tree_send *t, void *buf, size_t room, vi
         if (o.len == 0)
             break;
         len += o.len;
+        if (t->apart && t->file_fd >= 0)
+            break;
     }
     return (ssize_t)len;
 }

@@ -48,6 +48,46 @@ static int copy(int from, const char *name, int to, const char *as, size_t piece
     return r;
 }
 
+/* As a sender that passes the data of files on by itself: all of it, part by part. */
+static int copy_apart(int from, const char *name, int to, size_t part, viv_error *err)
+{
+    struct vivi_tree_send *send = NULL;
+    struct vivi_tree_receive *receive = NULL;
+    struct vivi_tree_data d;
+    static char buf[ROOM];
+    uint64_t passed = 0;
+    ssize_t n = 1;
+
+    assert_int_equal(vivi_tree_send_new(from, name, false, &send, err), 0);
+    assert_int_equal(vivi_tree_receive_new(to, name, 0, &receive, err), 0);
+    assert_false(vivi_tree_send_data(send, part, &d)); /* no file is open */
+    vivi_tree_send_apart(send);
+    while (n > 0) {
+        if (vivi_tree_send_data(send, part, &d)) {
+            struct vivi_tree_record r = {.kind = 'C', .size = d.at, .extra_len = (uint32_t)d.len};
+            unsigned char head[VIVI_TREE_HEAD];
+
+            assert_true(d.len > 0 && d.len <= part && part <= sizeof(buf));
+            vivi_tree_encode(&r, head);
+            assert_int_equal(pread(d.fd, buf, d.len, (off_t)d.at), d.len);
+            assert_int_equal(vivi_tree_receive_feed(receive, head, sizeof(head), err), 0);
+            assert_int_equal(vivi_tree_receive_feed(receive, buf, d.len, err), 0);
+            vivi_tree_send_passed(send, d.len);
+            passed += d.len;
+            continue;
+        }
+        n = vivi_tree_send_fill(send, buf, sizeof(buf), err);
+        assert_true(n >= 0);
+        assert_int_equal(vivi_tree_receive_feed(receive, buf, (size_t)n, err), 0);
+    }
+    assert_true(passed > 0);
+    assert_int_equal(vivi_tree_send_stats(send)->bytes, passed);
+    n = vivi_tree_receive_end(receive, err);
+    vivi_tree_send_free(send);
+    vivi_tree_receive_free(receive);
+    return (int)n;
+}
+
 static void make_tree(int fd)
 {
     const struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1234567, .tv_nsec = 89}};
@@ -105,6 +145,32 @@ static void a_tree_arrives_with_modes_times_links_and_holes(void **state)
         assert_true(st.st_blocks < 2048); /* 1 MiB: the hole stayed one */
         assert_int_equal(vivi_remove_tree_at(d->fd, "copy", NULL), 0);
     }
+}
+
+static void data_that_its_sender_passes_on_arrives_as_well(void **state)
+{
+    const struct test_dir *d = *state;
+    viv_error err = VIV_ERROR_INIT;
+    char text[40000];
+    struct stat st;
+    int to;
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    make_tree(d->fd);
+    make_file(d->fd, "t/long", text, 0600);
+    assert_int_equal(mkdirat(d->fd, "to", 0700), 0);
+    to = openat(d->fd, "to", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (size_t part = 1000; part < 5000; part += 777) {
+        assert_int_equal(copy_apart(d->fd, "t", to, part, &err), 0);
+        assert_text(to, "t/long", text);
+        assert_text(to, "t/file", "some text");
+        assert_int_equal(fstatat(to, "t/sparse", &st, 0), 0);
+        assert_int_equal(st.st_size, 16 << 20);
+        assert_true(st.st_blocks < 2048); /* the hole stayed one */
+        assert_int_equal(vivi_remove_tree_at(to, "t", NULL), 0);
+    }
+    vivi_close(&to);
 }
 
 static void a_single_file_or_link_is_a_tree_too(void **state)
@@ -347,6 +413,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test_in_dir(a_tree_arrives_with_modes_times_links_and_holes),
+        test_in_dir(data_that_its_sender_passes_on_arrives_as_well),
         test_in_dir(a_single_file_or_link_is_a_tree_too),
         test_in_dir(what_cannot_be_sent_is_named),
         test_in_dir(what_is_there_is_merged_with_and_replaced),
