@@ -131,8 +131,8 @@ static const struct vivi_flag flags_restore[] = {
 };
 
 static const struct vivi_flag flags_upgrade[] = {
-    {"--vmm", 0, VIVI_V_FILE, "FILE", NULL, "the one that is installed now",
-     "this program, for this run"},
+    {"--vmm", 0, VIVI_V_FILE, "FILE", NULL, "that of vmm.path, else the one that is installed now",
+     "this program, from now on (it becomes vmm.path)"},
     END,
 };
 

@@ -101,6 +101,18 @@ int vivi_check_fields(const json_t *doc, const struct vivi_driver *d, struct viv
     return check_ready(doc, p);
 }
 
+int vivi_check_vmm(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *p)
+{
+    const struct vivi_probe *probe = &f->probe;
+
+    if (probe->usable)
+        return 0;
+    if (c->vmm_path && !*probe->exe)
+        return vivi_problem(p, VIV_E_INVALID, "vmm.path", NULL, "%s: no such program", c->vmm_path);
+    return vivi_problem(p, VIV_E_UNSUPPORTED, NULL, *probe->hint ? probe->hint : NULL, "%s",
+                        probe->reason);
+}
+
 /* ---- files ---- */
 
 /* A file that cannot be looked at or opened: 1 a problem was noted, 0 it is fine. */

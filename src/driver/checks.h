@@ -24,6 +24,9 @@ struct vivi_limits {
  * their own check, when a VM is made or changed. */
 int vivi_check_fields(const json_t *doc, const struct vivi_driver *d, struct vivi_problems *p);
 
+/* There is a VMM, and it can run a VM on this host. */
+int vivi_check_vmm(const struct vivi_config *c, const struct vivi_facts *f,
+                   struct vivi_problems *p);
 /* As above, and: 1 a problem was noted, 0 the file can be read (or written) and is a regular one.
  */
 int vivi_check_regular(struct vivi_problems *p, const char *field, const char *path,

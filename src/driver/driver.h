@@ -127,19 +127,19 @@ struct vivi_migration {
 struct vivi_driver {
     const char *name; /* as the user types it */
     enum vivi_driver_kind kind;
-    const char *vmm_variable; /* of the environment: names the VMM's program; NULL: none does */
-    const char *machine;      /* what machine: auto is recorded as at creation: "q35" */
-    struct vivi_caps caps;    /* at best; probe narrows it. A SLOT row is set exactly when the slot
-                                 below is filled (asserted at registration). */
+    const char *machine;   /* what machine: auto is recorded as at creation: "q35" */
+    struct vivi_caps caps; /* at best; probe narrows it. A SLOT row is set exactly when the slot
+                              below is filled (asserted at registration). */
 
     /*
      * What this host allows. Mandatory. May make system calls; must not take longer than a few ms,
      * so results of running the VMM binary are cached by (device, inode, size, mtime) in cache_dir
-     * (absolute, may be NULL = no cache). Never fails for "cannot": that is usable=false + reason.
-     * Errors: NO_MEMORY. Thread: any.
+     * (absolute, may be NULL = no cache). exe: the VMM's program (absolute), NULL: the one that
+     * this host has. A program that is not there leaves ret->exe empty. Never fails for "cannot":
+     * that is usable=false + reason. Errors: NO_MEMORY. Thread: any.
      */
-    int (*probe)(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
-                 viv_error *err);
+    int (*probe)(const char *cache_dir, const char *exe, enum vivi_accel wanted,
+                 struct vivi_probe *ret, viv_error *err);
 
     /* Lists ALL problems of a configuration on this host, field by field. Mandatory, pure. Returns
      * 0 also when there are problems; −NO_MEMORY. */

@@ -152,7 +152,7 @@ int vivi_facts_gather(const struct vivi_config *c, const struct vivi_driver *d,
     f.lowest_port = lowest_port();
     if (vivi_config_each_path(c, add_path, &f) < 0)
         return vivi_fail_oom(err);
-    r = d->probe(cache_dir, c->accel, &f.probe, err);
+    r = d->probe(cache_dir, c->vmm_path, c->accel, &f.probe, err);
     if (r < 0)
         return r;
     *ret = f;

@@ -25,7 +25,7 @@ static int try_auto(enum vivi_driver_kind k, const char *cache_dir, bool acceler
 
     if (!d)
         return not_built(k, err);
-    r = d->probe(cache_dir, VIVI_ACCEL_AUTO, &p, err);
+    r = d->probe(cache_dir, NULL, VIVI_ACCEL_AUTO, &p, err);
     if (r < 0)
         return r;
     if (!p.usable) {

@@ -46,7 +46,7 @@ static const char *kind_word(enum vivi_cap_kind kind)
 static int add_driver(viv *v, const struct vivi_driver *d, viv_list *l, viv_error *err)
 {
     struct vivi_probe p = {.usable = false};
-    int r = d->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, err);
+    int r = d->probe(v->cache_dir, NULL, VIVI_ACCEL_AUTO, &p, err);
 
     for (unsigned i = 0; r == 0 && i < VIVI_CAP_COUNT_; i++) {
         enum vivi_cap cap = (enum vivi_cap)i;
@@ -157,7 +157,7 @@ static void check_driver(viv *v, enum vivi_driver_kind kind, struct row *r)
 
     r->check = vivi_driver_name(kind);
     r->optional = kind != VIVI_DRIVER_QEMU;
-    if (!d || d->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, NULL) < 0) {
+    if (!d || d->probe(v->cache_dir, NULL, VIVI_ACCEL_AUTO, &p, NULL) < 0) {
         (void)snprintf(r->message, sizeof(r->message), "this build has no %s driver", r->check);
         return;
     }
@@ -175,7 +175,7 @@ static void check_kvm(viv *v, struct row *r)
 
     r->check = "kvm";
     r->optional = true;
-    if (!d || d->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, NULL) < 0)
+    if (!d || d->probe(v->cache_dir, NULL, VIVI_ACCEL_AUTO, &p, NULL) < 0)
         return;
     r->ok = p.usable && p.accel == VIVI_ACCEL_KVM;
     if (r->ok)

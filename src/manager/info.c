@@ -119,9 +119,11 @@ static json_t *capabilities_json(viv *v, const struct vivi_state *s, const json_
 
     if (!list || !driver)
         return list;
-    if (driver->probe(v->cache_dir, VIVI_ACCEL_AUTO, &probe, NULL) < 0 || !probe.usable)
+    if (config)
+        (void)vivi_config_decode(config, &c, NULL); /* one that cannot be read is an empty one */
+    if (driver->probe(v->cache_dir, c.vmm_path, VIVI_ACCEL_AUTO, &probe, NULL) < 0 || !probe.usable)
         return list;
-    if (driver->narrow && config && vivi_config_decode(config, &c, NULL) == 0)
+    if (driver->narrow)
         driver->narrow(&c, &probe.caps);
     for (unsigned i = 0; i < VIVI_CAP_COUNT_; i++) {
         if (vivi_caps_has(&probe.caps, (enum vivi_cap)i) &&

@@ -83,7 +83,7 @@ static bool wants_qemu(viv *v, const json_t *doc, enum vivi_driver_kind kind)
         const char *type = json_string_value(json_object_get(net, "type"));
 
         if (type && strcmp(type, "nat") == 0)
-            return qemu->probe(v->cache_dir, VIVI_ACCEL_AUTO, &p, NULL) == 0 && p.usable;
+            return qemu->probe(v->cache_dir, NULL, VIVI_ACCEL_AUTO, &p, NULL) == 0 && p.usable;
     }
     return false;
 }
@@ -102,6 +102,9 @@ static int resolve_driver(viv *v, struct vivi_resolved *r, viv_error *err)
     if (code < 0)
         return vivi_fail_field(err, VIV_E_INVALID, "driver", "\"%s\" is not a driver", wanted);
     is_free = kind == VIVI_DRIVER_AUTO;
+    if (is_free && json_is_string(vivi_config_get(r->doc, "vmm.path")))
+        return vivi_fail_field(err, VIV_E_INVALID, "vmm.path",
+                               "whose program it is must be said: driver: cloud-hypervisor, qemu");
     code = vivi_driver_resolve(kind, v->cache_dir, &kind, reason, err);
     if (code < 0)
         return code;

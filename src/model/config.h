@@ -267,6 +267,7 @@ struct vivi_config {
     enum vivi_driver_kind driver;
     char *machine; /* "auto", "q35" */
     enum vivi_accel accel;
+    char *vmm_path; /* absolute */
     char *kernel, *initramfs, *cmdline, *firmware;
     uint32_t cpus, cpus_max; /* max 0 = cpus */
     struct {                 /* each 0 = not given */

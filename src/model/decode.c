@@ -37,6 +37,7 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"driver", VIVI_DECODE_WORD, AT(vivi_config, driver), WORDS(driver_words)},
     {"machine", VIVI_DECODE_STRING, AT(vivi_config, machine)},
     {"accel", VIVI_DECODE_WORD, AT(vivi_config, accel), WORDS(accel_words)},
+    {"vmm.path", VIVI_DECODE_STRING, AT(vivi_config, vmm_path)},
     {"labels", VIVI_DECODE_NOTHING, 0},
     {"boot.kernel", VIVI_DECODE_STRING, AT(vivi_config, kernel)},
     {"boot.initramfs", VIVI_DECODE_STRING, AT(vivi_config, initramfs)},

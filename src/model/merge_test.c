@@ -90,6 +90,7 @@ static void completing_says_everything_in_the_order_of_the_table(void **state)
     is_json(
         out,
         "{\"name\":null,\"driver\":\"auto\",\"machine\":\"auto\",\"accel\":\"auto\","
+        "\"vmm\":{\"path\":null},"
         "\"labels\":{},\"boot\":{\"kernel\":null,\"initramfs\":null,\"cmdline\":null,"
         "\"firmware\":null},"
         "\"cpus\":{\"count\":1,\"max\":null,\"topology\":{\"threads\":null,\"cores\":null,\"dies\":"

@@ -293,6 +293,7 @@ struct vivi_launch_from {
     const char *incoming_url; /* where it is waited for; NULL: nobody comes */
     const char *incoming_tls; /* as of struct vivi_plan_input */
     const char *nonce;        /* of the guest that is in it */
+    const char *vmm;          /* its program; NULL: as doc says */
 };
 int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_from *from,
                             struct vivi_launch *ret, json_t **ret_problems, viv_error *err);

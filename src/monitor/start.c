@@ -117,6 +117,32 @@ int vivi_start_prepare(struct vivi_monitor *m, struct vivi_launch *ret, json_t *
     return vivi_start_prepare_from(m, NULL, ret, ret_problems, err);
 }
 
+static int use_vmm(struct vivi_config *c, const char *path, viv_error *err)
+{
+    char *copy = strdup(path);
+
+    if (!copy)
+        return vivi_fail_oom(err);
+    free(c->vmm_path);
+    c->vmm_path = copy;
+    return 0;
+}
+
+/* doc and config of l. */
+static int read_config(const struct vivi_monitor *m, const struct vivi_launch_from *from,
+                       struct vivi_launch *l, viv_error *err)
+{
+    int r = 0;
+
+    if (from)
+        l->doc = json_incref((json_t *)(uintptr_t)from->doc);
+    else
+        r = vivi_json_read(m->dir.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &l->doc, err);
+    if (r >= 0)
+        r = vivi_config_decode(l->doc, &l->config, err);
+    return r >= 0 && from && from->vmm ? use_vmm(&l->config, from->vmm, err) : r;
+}
+
 int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_from *from,
                             struct vivi_launch *ret, json_t **ret_problems, viv_error *err)
 {
@@ -128,12 +154,7 @@ int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_fro
         r = vivi_moving_allows(m->dir.fd, m->dir.name, err);
     if (r < 0)
         return r;
-    if (from)
-        l.doc = json_incref((json_t *)(uintptr_t)from->doc);
-    else
-        r = vivi_json_read(m->dir.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &l.doc, err);
-    if (r >= 0)
-        r = vivi_config_decode(l.doc, &l.config, err);
+    r = read_config(m, from, &l, err);
     if (r >= 0)
         r = find_driver(m, &l, err);
     if (r >= 0)

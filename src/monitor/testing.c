@@ -28,7 +28,7 @@ static int the_facts(const struct vivi_config *c, const struct vivi_driver *d,
                      const char *cache_dir, struct vivi_facts *ret, viv_error *err)
 {
     *ret = (struct vivi_facts){.host_cpus = 2};
-    return d->probe(cache_dir, c->accel, &ret->probe, err);
+    return d->probe(cache_dir, c->vmm_path, c->accel, &ret->probe, err);
 }
 
 static void took_over(struct vivi_monitor *m)

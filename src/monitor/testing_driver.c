@@ -42,10 +42,11 @@ void rig_done(uint64_t op, const char *error)
 
 /* ---- pure ---- */
 
-static int probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
-                 viv_error *err)
+static int probe(const char *cache_dir, const char *exe, enum vivi_accel wanted,
+                 struct vivi_probe *ret, viv_error *err)
 {
     (void)cache_dir;
+    (void)exe;
     (void)wanted;
     (void)err;
     *ret = (struct vivi_probe){.usable = true, .exe = "/bin/rig", .accel = rig_driver.accel};

@@ -32,7 +32,8 @@
 
 #define DIR_NAME  "upgrade.tmp" /* no snapshot's name: it has a dot */
 #define PLAN_FILE "upgrade.json"
-#define PLAN_MAX  65536u
+#define PLAN_MAX  (2 * VIVI_DOCUMENT_MAX_BYTES)
+#define VMM_FIELD "vmm.path"
 
 /* ---- what the next monitor has to know ---- */
 
@@ -52,13 +53,20 @@ static void remove_dir(const struct vivi_monitor *m)
         (void)vivi_remove_tree_at(all, DIR_NAME, NULL);
 }
 
-static int make_dir(struct vivi_monitor *m, const char *vmm, viv_error *err)
+/* What both VMMs begin with; keep: the new one is to be named in config.json, too. */
+static json_t *make_plan(const struct vivi_monitor *m, const json_t *new_config, const char *keep)
+{
+    return json_pack("{s:O, s:O, s:s, s:s*, s:s, s:s}", "config",
+                     json_object_get(m->running, "config"), "new_config", new_config, "old",
+                     vivi_json_text(vivi_record_vmm(m), "path"), "keep", keep, "nonce", m->nonce,
+                     "ip", m->st.ready ? m->st.ip : "");
+}
+
+static int make_dir(struct vivi_monitor *m, const json_t *new_config, const char *keep,
+                    viv_error *err)
 {
     cleanup_close int all = -1, one = -1;
-    cleanup_json json_t *j =
-        json_pack("{s:s, s:s, s:s, s:s, s:O}", "new", vmm ? vmm : "", "old",
-                  vivi_json_text(vivi_record_vmm(m), "path"), "nonce", m->nonce, "ip",
-                  m->st.ready ? m->st.ip : "", "config", json_object_get(m->running, "config"));
+    cleanup_json json_t *j = make_plan(m, new_config, keep);
     int r = j ? vivi_snapshots_open(&m->dir, &all, err) : vivi_fail_oom(err);
 
     if (r == 0)
@@ -72,27 +80,12 @@ static int make_dir(struct vivi_monitor *m, const char *vmm, viv_error *err)
     return r < 0 ? r : vivi_json_write(one, PLAN_FILE, j, VIVI_DURABLE, err);
 }
 
-/* The probe looks for the VMM where its driver's variable says. */
-static int prepare_with(struct vivi_monitor *m, const struct vivi_launch_from *from,
-                        const char *vmm, struct vivi_launch *ret, viv_error *err)
+static int read_plan(const struct vivi_monitor *m, json_t **ret, viv_error *err)
 {
-    const char *name = m->machine.driver->vmm_variable;
-    const char *set = name ? getenv(name) : NULL;
-    char *was = set ? strdup(set) : NULL;
-    int r;
+    cleanup_close int fd = -1;
+    int r = open_dir(m, &fd, err);
 
-    if (vmm[0] && (!name || setenv(name, vmm, 1) < 0)) {
-        free(was);
-        return vivi_fail(err, VIV_E_UNSUPPORTED, "driver %s takes no other VMM",
-                         m->machine.driver->name);
-    }
-    r = vivi_start_prepare_from(m, from, ret, NULL, err);
-    if (vmm[0] && was)
-        (void)setenv(name, was, 1);
-    else if (vmm[0])
-        (void)unsetenv(name);
-    free(was);
-    return r;
+    return r < 0 ? r : vivi_json_read(fd, PLAN_FILE, PLAN_MAX, ret, err);
 }
 
 /* ---- prepare ---- */
@@ -107,21 +100,44 @@ static int not_older(const struct vivi_monitor *m, const struct vivi_launch *l, 
                      l->probe.version, now);
 }
 
+/* What runs, with the VMM that was asked for, else the one that the next start would take. */
+static int new_config(const struct vivi_monitor *m, const char *vmm, json_t **ret, viv_error *err)
+{
+    cleanup_json json_t *next = NULL;
+    cleanup_json json_t *doc = json_deep_copy(json_object_get(m->running, "config"));
+    int r = vivi_json_read(m->dir.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &next, err);
+
+    if (r == 0 && !doc)
+        r = vivi_fail_oom(err);
+    if (r == 0 && !vmm)
+        vmm = json_string_value(vivi_config_get(next, VMM_FIELD));
+    if (r == 0)
+        r = vivi_config_set(doc, VMM_FIELD, vmm, NULL, err);
+    if (r < 0)
+        return r;
+    *ret = doc;
+    doc = NULL;
+    return 0;
+}
+
 int vivi_upgrade_prepare(struct vivi_monitor *m, const char *vmm, viv_error *err)
 {
     cleanup_launch struct vivi_launch l = {0};
-    struct vivi_launch_from from = {
-        .doc = json_object_get(m->running, "config"), .snapshot = DIR_NAME, .nonce = m->nonce};
+    cleanup_json json_t *doc = NULL;
     int r = vivi_machine_may(&m->machine, "upgrade", err);
 
     if (r == 0 && m->machine.driver->may_move)
         r = m->machine.driver->may_move(&m->config, vivi_json_text(vivi_record_vmm(m), "version"),
                                         NULL, err);
     if (r == 0)
-        r = prepare_with(m, &from, vmm ? vmm : "", &l, err);
+        r = new_config(m, vmm, &doc, err);
+    if (r == 0)
+        r = vivi_start_prepare_from(
+            m, &(struct vivi_launch_from){.doc = doc, .snapshot = DIR_NAME, .nonce = m->nonce}, &l,
+            NULL, err);
     if (r == 0)
         r = not_older(m, &l, err);
-    return r < 0 ? r : make_dir(m, vmm, err);
+    return r < 0 ? r : make_dir(m, doc, vmm, err);
 }
 
 /* ---- save ---- */
@@ -214,21 +230,20 @@ void vivi_upgrade_saved(struct vivi_monitor *m, const viv_error *err)
 
 /* ---- go on ---- */
 
-static int launch(struct vivi_monitor *m, const char *which, viv_error *err)
+static int launch(struct vivi_monitor *m, bool new, viv_error *err)
 {
     cleanup_launch struct vivi_launch l = {0};
-    cleanup_close int fd = -1;
     cleanup_json json_t *j = NULL;
-    int r = open_dir(m, &fd, err);
+    int r = read_plan(m, &j, err);
 
     if (r == 0)
-        r = vivi_json_read(fd, PLAN_FILE, PLAN_MAX, &j, err);
-    if (r == 0)
-        r = prepare_with(m,
-                         &(struct vivi_launch_from){.doc = json_object_get(j, "config"),
-                                                    .snapshot = DIR_NAME,
-                                                    .nonce = vivi_json_text(j, "nonce")},
-                         vivi_json_text(j, which), &l, err);
+        r = vivi_start_prepare_from(
+            m,
+            &(struct vivi_launch_from){.doc = json_object_get(j, new ? "new_config" : "config"),
+                                       .snapshot = DIR_NAME,
+                                       .nonce = vivi_json_text(j, "nonce"),
+                                       .vmm = new ? NULL : vivi_json_text(j, "old")},
+            &l, NULL, err);
     if (r < 0)
         return r;
     (void)snprintf(l.ip, sizeof(l.ip), "%s", vivi_json_text(j, "ip"));
@@ -248,7 +263,7 @@ static void go_back(struct vivi_monitor *m, const char *text)
                     "the new VMM does not take it (%.200s); the old one goes on", text);
     m->upgrade = VIVI_UPGRADE_BACK;
     vivi_op_step(m, "back");
-    if (launch(m, "old", &err) == 0)
+    if (launch(m, false, &err) == 0)
         return;
     m->upgrade = VIVI_UPGRADE_NONE; /* what was written stays */
     vivi_op_end(m, &err);
@@ -261,13 +276,40 @@ static void go_forth(struct vivi_monitor *m)
 
     m->upgrade = VIVI_UPGRADE_START;
     vivi_op_step(m, "start");
-    if (launch(m, "new", &err) < 0)
+    if (launch(m, true, &err) < 0)
         go_back(m, err.message);
+}
+
+/* The next start takes the VMM that was asked for, too. */
+static int keep_vmm(struct vivi_monitor *m, viv_error *err)
+{
+    cleanup_json json_t *plan = NULL;
+    cleanup_json json_t *doc = NULL;
+    const char *vmm;
+    int r = read_plan(m, &plan, err);
+
+    vmm = json_string_value(json_object_get(plan, "keep"));
+    if (r < 0 || !vmm)
+        return r;
+    r = vivi_json_read(m->dir.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &doc, err);
+    if (r == 0)
+        r = vivi_config_set(doc, VMM_FIELD, vmm, NULL, err);
+    if (r == 0)
+        r = vivi_config_store(m->dir.fd, doc, &m->st, err);
+    if (r == 0)
+        vivi_record_state(m);
+    return r < 0 ? vivi_wrap(err, r, "it goes on under the new VMM, but the next start will not")
+                 : 0;
 }
 
 void vivi_upgrade_runs(struct vivi_monitor *m)
 {
-    end(m, m->upgrade == VIVI_UPGRADE_BACK ? &m->upgrade_error : NULL);
+    viv_error err = VIV_ERROR_INIT;
+
+    if (m->upgrade == VIVI_UPGRADE_BACK)
+        end(m, &m->upgrade_error);
+    else
+        end(m, keep_vmm(m, &err) < 0 ? &err : NULL);
 }
 
 void vivi_upgrade_ended(struct vivi_monitor *m, const char *text)

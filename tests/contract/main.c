@@ -94,7 +94,7 @@ int main(int argc, char **argv)
     viv_error err = VIV_ERROR_INIT;
     int failed = 0;
 
-    if (!d || d->probe(NULL, VIVI_ACCEL_AUTO, &p, &err) < 0) {
+    if (!d || d->probe(NULL, NULL, VIVI_ACCEL_AUTO, &p, &err) < 0) {
         (void)fprintf(stderr, "usage: contract_test DRIVER [CASE-NUMBER]\n");
         return 2;
     }

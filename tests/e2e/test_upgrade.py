@@ -49,7 +49,53 @@ def test_the_guest_goes_on_under_the_new_vmm(lab, old, new):
     assert vm.serial().count(b"VMRS_READY") == 1 and os.listdir(os.path.join(vm.dir, "snapshots")) == []
     assert vm("stop", "-o", "json").json()["rung"] == "acpi"
     vm.boot()
-    assert vm.info()["vmm"]["version"].startswith(old)  # that program was for the run
+    assert vm.info()["vmm"]["path"] == new_vmm
+
+
+def test_later_starts_take_the_vmm_that_was_asked_for(lab):
+    lab.does(version="51.0")
+    vm = lab.vm().boot()
+    installed = vm.info()["vmm"]["path"]
+    new_vmm = other_vmm(lab, version="53.0")
+    vm("upgrade", "--vmm", new_vmm)
+    info = vm.info()
+    assert (info["config"]["vmm"]["path"], info["pending"]) == (new_vmm, None)
+    vm("reboot")
+    assert (vm.info()["vmm"]["path"], vm.info()["vmm"]["version"]) == (new_vmm, "53.0")
+    with open(lab.conf, "w", encoding="utf-8") as f:
+        json.dump({"features": ["io_uring"], "version": "53.0"}, f)
+    os.utime(installed)  # another file: what it said before is forgotten
+    vm("set", "vmm.path-")
+    assert [c["path"] for c in vm.info()["pending"]] == ["vmm.path"]
+    vm("upgrade")  # to what the next start would take
+    info = vm.info()
+    assert (info["vmm"]["path"], info["config"]["vmm"]["path"], info["pending"]) == (installed, None, None)
+
+
+def test_what_went_wrong_changes_no_configuration(lab):
+    vm = lab.vm().boot()
+    before = vm.info()
+    bad = other_vmm(lab, faults=[{"at": "vm.restore", "do": "error", "text": ["Error from API", "no mood"]}])
+    vm("upgrade", "--vmm", bad, code=1)
+    info = vm.info()
+    assert (info["vmm"]["path"], info["config"], info["pending"]) == (before["vmm"]["path"], before["config"], None)
+
+
+def test_a_vmm_of_the_configuration_is_the_one_that_runs(lab):
+    lab.does(version="51.0")
+    mine = other_vmm(lab, version="53.0")
+    vm = lab.vm()
+    vm("set", f"vmm.path={mine}")
+    vm.boot()
+    assert (vm.info()["vmm"]["path"], vm.info()["vmm"]["version"]) == (mine, "53.0")
+    vm("stop")
+    os.unlink(mine)
+    assert f"viv: start web: vmm.path: {mine}: no such program\n" in vm("start", code=2).err
+
+
+def test_a_program_needs_a_driver(lab):
+    r = lab.root("create", "--name", "web", "--set", "vmm.path=/bin/true", code=2)
+    assert r.err.startswith("viv: create: vmm.path: whose program it is must be said")
 
 
 def test_what_is_refused_leaves_it_alone(lab):

@@ -74,7 +74,8 @@ bool ch_version_since(const struct ch_version *v, unsigned major, unsigned minor
  */
 bool ch_parse_about(const char *text, char ret_version[64], uint32_t *ret_features);
 
-int ch_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret, viv_error *err);
+int ch_probe(const char *cache_dir, const char *exe, enum vivi_accel wanted, struct vivi_probe *ret,
+             viv_error *err);
 const char *ch_needs(enum vivi_cap cap);
 int ch_check(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret);
 int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);

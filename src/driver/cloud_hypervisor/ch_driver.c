@@ -27,7 +27,6 @@ static void ch_narrow(const struct vivi_config *c, struct vivi_caps *caps)
 const struct vivi_driver vivi_driver_cloud_hypervisor = {
     .name = "cloud-hypervisor",
     .kind = VIVI_DRIVER_CLOUD_HYPERVISOR,
-    .vmm_variable = CH_VARIABLE,
     .machine = CH_MACHINE,
     .caps = VIVI_CAPSET(CH_CAPS),
     .probe = ch_probe,

@@ -25,11 +25,7 @@ static const struct vivi_limits limits = {
 static int check_machine(const struct vivi_config *c, const struct vivi_facts *f,
                          struct vivi_problems *p)
 {
-    const struct vivi_probe *probe = &f->probe;
-
-    if (!probe->usable)
-        VIVI_TRY(vivi_problem(p, VIV_E_UNSUPPORTED, NULL, *probe->hint ? probe->hint : NULL, "%s",
-                              probe->reason));
+    VIVI_TRY(vivi_check_vmm(c, f, p));
     if (c->machine && strcmp(c->machine, "auto") != 0 && strcmp(c->machine, CH_MACHINE) != 0)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "machine", NULL,
                               "\"%s\": cloud-hypervisor has one machine type, " CH_MACHINE,

@@ -118,9 +118,10 @@ static void judge(int learnt, struct vivi_probe *p)
     p->usable = true;
 }
 
-int ch_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret, viv_error *err)
+int ch_probe(const char *cache_dir, const char *exe, enum vivi_accel wanted, struct vivi_probe *ret,
+             viv_error *err)
 {
-    const char *set = getenv(CH_VARIABLE), *name = set && *set ? set : CH_BINARY;
+    const char *set = getenv(CH_VARIABLE), *name = exe ? exe : set && *set ? set : CH_BINARY;
     struct vivi_probe p = {.caps = vivi_driver_cloud_hypervisor.caps, .accel = VIVI_ACCEL_KVM};
     int r;
 

@@ -49,7 +49,7 @@ static struct vivi_probe probe(const char *cache_dir)
     struct vivi_probe p;
     int fds = vivi_fd_count();
 
-    assert_int_equal(ch_probe(cache_dir, VIVI_ACCEL_AUTO, &p, NULL), 0);
+    assert_int_equal(ch_probe(cache_dir, NULL, VIVI_ACCEL_AUTO, &p, NULL), 0);
     assert_int_equal(vivi_fd_count(), fds);
     return p;
 }
@@ -158,6 +158,26 @@ static void what_was_learnt_is_remembered_until_the_file_changes(void **state)
     assert_string_equal(probe(cache).version, "52.0");
 }
 
+static void a_program_that_is_named_is_the_one(void **state)
+{
+    char other[300];
+    struct vivi_probe p;
+
+    (void)state;
+    make_binary("echo cloud-hypervisor v51.0\necho 'Enabled features: [\"x\"]'");
+    (void)snprintf(other, sizeof(other), "%s-other", binary);
+    assert_int_equal(rename(binary, other), 0);
+    make_binary("echo cloud-hypervisor v53.0\necho 'Enabled features: [\"x\"]'");
+    assert_int_equal(ch_probe(NULL, other, VIVI_ACCEL_AUTO, &p, NULL), 0);
+    assert_string_equal(p.exe, other);
+    assert_string_equal(p.version, "51.0");
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(ch_probe(NULL, other, VIVI_ACCEL_AUTO, &p, NULL), 0);
+    assert_false(p.usable);
+    assert_string_equal(p.exe, "");
+    assert_string_equal(probe(NULL).version, "53.0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +189,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_was_learnt_is_remembered_until_the_file_changes, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_program_that_is_named_is_the_one, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

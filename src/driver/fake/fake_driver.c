@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "driver/capset.h"
+#include "driver/checks.h"
 #include "driver/fake/script.h"
 #include "driver/helper.h"
 
@@ -17,12 +18,13 @@
     X(NMI) X(COREDUMP)
 /* clang-format on */
 
-static int fake_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
-                      viv_error *err)
+static int fake_probe(const char *cache_dir, const char *exe, enum vivi_accel wanted,
+                      struct vivi_probe *ret, viv_error *err)
 {
     struct vivi_probe p = {.accel = VIVI_ACCEL_NONE};
 
     (void)cache_dir;
+    (void)exe; /* it has one of its own */
     (void)wanted;
     (void)err;
     if (vivi_driver_helper("viv-fake", p.exe, sizeof(p.exe)) < 0) {
@@ -45,10 +47,7 @@ static int fake_check(const struct vivi_config *c, const struct vivi_facts *f,
     viv_error why = VIV_ERROR_INIT;
     int r;
 
-    if (!f->probe.usable &&
-        vivi_problem(ret, VIV_E_UNSUPPORTED, NULL, *f->probe.hint ? f->probe.hint : NULL, "%s",
-                     f->probe.reason) < 0)
-        return -VIV_E_NO_MEMORY;
+    VIVI_TRY(vivi_check_vmm(c, f, ret));
     r = fake_script_parse(c->fake_script, &script, &why);
     if (r == -VIV_E_NO_MEMORY)
         return r;

@@ -100,9 +100,7 @@ static int check_machine(const struct vivi_config *c, const struct vivi_facts *f
 {
     const struct vivi_probe *probe = &f->probe;
 
-    if (!probe->usable)
-        VIVI_TRY(vivi_problem(p, VIV_E_UNSUPPORTED, NULL, *probe->hint ? probe->hint : NULL, "%s",
-                              probe->reason));
+    VIVI_TRY(vivi_check_vmm(c, f, p));
     if (!qemu_machine(c->machine))
         VIVI_TRY(vivi_problem(
             p, VIV_E_INVALID, "machine", NULL,

@@ -104,10 +104,10 @@ static void find_accel(const char *cache_dir, enum vivi_accel wanted, struct viv
     (void)snprintf(p->accel_reason, sizeof(p->accel_reason), "no usable KVM (%s)", why);
 }
 
-int qemu_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
-               viv_error *err)
+int qemu_probe(const char *cache_dir, const char *exe, enum vivi_accel wanted,
+               struct vivi_probe *ret, viv_error *err)
 {
-    const char *set = getenv("VIV_QEMU"), *name = set && *set ? set : QEMU_BINARY;
+    const char *set = getenv("VIV_QEMU"), *name = exe ? exe : set && *set ? set : QEMU_BINARY;
     struct vivi_probe p = {.caps = vivi_driver_qemu.caps};
     int r;
 

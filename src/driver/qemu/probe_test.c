@@ -66,7 +66,7 @@ static struct vivi_probe probe(const char *cache_dir, enum vivi_accel wanted)
     struct vivi_probe p;
     int fds = vivi_fd_count();
 
-    assert_int_equal(qemu_probe(cache_dir, wanted, &p, NULL), 0);
+    assert_int_equal(qemu_probe(cache_dir, NULL, wanted, &p, NULL), 0);
     assert_int_equal(vivi_fd_count(), fds);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child that a caller could see */
     assert_int_equal(errno, ECHILD);

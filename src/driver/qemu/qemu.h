@@ -17,8 +17,8 @@ extern const struct vivi_driver_effects vivi_effects_qemu;
 
 #define QEMU_AGENT_SOCKET "agent"
 
-int qemu_probe(const char *cache_dir, enum vivi_accel wanted, struct vivi_probe *ret,
-               viv_error *err);
+int qemu_probe(const char *cache_dir, const char *exe, enum vivi_accel wanted,
+               struct vivi_probe *ret, viv_error *err);
 int qemu_check(const struct vivi_config *c, const struct vivi_facts *f, struct vivi_problems *ret);
 int qemu_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err);
 
