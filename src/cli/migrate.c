@@ -206,17 +206,35 @@ static int leave_it_there(struct migration *g, viv_error *err)
     return r < 0 ? r : settle(g, true, err);
 }
 
+/* It is not there: it goes on here, and err tells why it did not leave. */
+static int go_on_here(struct migration *g, viv_error *err)
+{
+    cleanup_rec viv_rec *info = NULL;
+    const char *code, *text;
+    int r = viv_vm_info(g->vm, &info, err);
+
+    if (r == 0)
+        r = settle(g, false, err);
+    if (r < 0)
+        return r;
+    code = viv_rec_str(info, "reason.code");
+    text = viv_rec_str(info, "reason.text");
+    return code && text && strcmp(code, "in-doubt") == 0
+               ? vivi_fail(err, VIV_E_VMM, "%s; it goes on here", text)
+               : 0;
+}
+
 /* The sending failed with err. */
 static int look_there(struct migration *g, viv_error *err)
 {
     viv_error why = VIV_ERROR_INIT;
-    int there = ask_there(g, "back", &why), r = -err->code;
+    int there = ask_there(g, "back", &why);
 
     if (there > 0)
         return leave_it_there(g, err);
-    if (there == 0)
-        (void)settle(g, false, NULL);
-    return r;
+    if (there == 0 && go_on_here(g, &why) < 0)
+        *err = why;
+    return -err->code;
 }
 
 /* ---- the command ---- */
@@ -268,8 +286,10 @@ static int move(struct migration *g, viv_error *err)
         return look_there(g, err);
     r = ask_there(g, "sent", err);
     if (r == 0)
-        r = vivi_fail(err, VIV_E_VMM, "it has left, and is not there");
-    return r < 0 ? r : 0;
+        return vivi_fail(err, VIV_E_VMM, "it has left, and is not there");
+    if (r < 0) /* our VMM was told that it is there, or it would not have ended */
+        vivi_cli_note(g->c, "%s has arrived, though %s", viv_vm_name(g->vm), err->message);
+    return 0;
 }
 
 /* A migration whose outcome is not known here: the other end is asked. */
@@ -277,6 +297,7 @@ static int resolve(struct migration *g, viv_error *err)
 {
     cleanup_rec viv_rec *info = NULL;
     char dest[512];
+    bool in_doubt;
     int r = viv_vm_info(g->vm, &info, err), there;
 
     if (r < 0)
@@ -291,11 +312,14 @@ static int resolve(struct migration *g, viv_error *err)
     there = ask_there(g, "query", err);
     if (there < 0)
         return there;
+    in_doubt = viv_rec_str(info, "reason.code") &&
+               strcmp(viv_rec_str(info, "reason.code"), "in-doubt") == 0;
     r = there > 0 ? leave_it_there(g, err) : settle(g, false, err);
     if (r == 0 && there > 0)
         (void)report(g);
     else if (r == 0)
-        vivi_cli_note(g->c, "%s is not at %s: it may be started here", viv_vm_name(g->vm), dest);
+        vivi_cli_note(g->c, "%s is not at %s: it %s here", viv_vm_name(g->vm), dest,
+                      in_doubt ? "goes on" : "may be started");
     g->dest = NULL;
     return r;
 }

@@ -149,6 +149,8 @@ static int is_here(struct receiver *g, viv_error *err)
     cleanup_rec viv_rec *info = NULL;
     int r = viv_vm_info(g->vm, &info, err);
 
+    if (r == -VIV_E_NOT_FOUND) /* it was taken away already */
+        return 0;
     if (r < 0)
         return r;
     if (!viv_rec_str(info, "moving.phase"))

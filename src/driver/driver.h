@@ -224,6 +224,8 @@ enum vivi_event_kind {
                          the   DONE of the removal that asked for it; also when that had timed out or
                          nobody   had asked. */
     VIVI_EV_LISTENING, /* INCOMING: the other side may send now */
+    VIVI_EV_HANDED_OVER, /* of a migration: all of the machine is about to be given away; from here
+                            on it may run there */
     VIVI_EV_PORTS /* the forwards of this run as they are, before the DONE of start or adopt, if any
                      was asked for without a host port: value is a list of {net, protocol, host_ip,
                      host_port or null, guest_port} */
@@ -285,6 +287,7 @@ struct vivi_machine_start {
     const char *run_dir;              /* borrowed for the machine's life */
     uint64_t run;
     struct vivi_proc_id vmm;
+    bool incoming; /* adoption: the machine had not arrived yet */
 };
 
 struct vivi_driver_effects {
@@ -447,13 +450,15 @@ struct vivi_driver_effects {
      * optional, both together, with may_move of the pure table.
      *
      * migrate_send: of a machine that runs or stands still. The VMM sends it and ends; its end is
-     * the success: ENDING with MIGRATED comes before, and no DONE. PROGRESS meanwhile. DONE with an
-     * error when the machine is here as it was, after STATE told how that is. to NULL: a former
-     * monitor has asked for it; what comes of that is told in the same way.
+     * the success: ENDING with MIGRATED comes before, and no DONE. PROGRESS meanwhile, and
+     * HANDED_OVER once. DONE with an error when the machine is here as it was, after STATE told how
+     * that is; but when it had been HANDED_OVER it may run there, and is made to stand still here.
+     * to NULL: a former monitor has asked for it; what comes of that is told in the same way.
      *
      * A plan made with INCOMING makes start wait for the machine: LISTENING, then DONE when it is
-     * here and is as it was there (STATE tells), or with the error. receive_abort: nobody will
-     * come; a machine that is on its way arrives all the same. start is then done with an error.
+     * here and is as it was there (STATE tells), or with the error. STATE running before that: it
+     * has run here, whatever follows. receive_abort: nobody will come; a machine that is on its way
+     * arrives all the same. start is then done with an error.
      */
     int (*migrate_send)(void *m, const struct vivi_migration *to, uint64_t op, viv_error *err);
     int (*receive_abort)(void *m, viv_error *err);

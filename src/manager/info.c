@@ -231,12 +231,12 @@ static json_t *autostart_json(int vm_fd)
 /* A VM that is, or was, on its way somewhere. */
 static json_t *moving_json(int vm_fd)
 {
-    static const char *const phases[] = {"sending", "gone", "coming"};
     struct vivi_moving m;
 
     if (vivi_moving_read(vm_fd, &m, NULL) <= 0)
         return json_null();
-    return json_pack("{s:s,s:o}", "phase", phases[m.phase], "to", vivi_json_str_or_null(m.to));
+    return json_pack("{s:s,s:o}", "phase", vivi_moving_phase_name(m.phase), "to",
+                     vivi_json_str_or_null(m.to));
 }
 
 static int add_processes(json_t *doc, const struct sources *s)

@@ -1,6 +1,8 @@
 /* A VM as records show it: what ls and info have in common. */
 #include "manager/manager.h"
 
+#include <string.h>
+
 json_t *vivi_view_proc(const struct vivi_proc_id *p)
 {
     if (p->pid == 0 || !vivi_proc_alive(p))
@@ -11,7 +13,9 @@ json_t *vivi_view_proc(const struct vivi_proc_id *p)
 
 static json_t *reason(const struct vivi_state *s)
 {
-    if (!s->reason[0] || vivi_state_has_vmm(s->state))
+    bool in_doubt = strcmp(s->reason, vivi_reason_name(VIVI_REASON_IN_DOUBT)) == 0;
+
+    if (!s->reason[0] || (vivi_state_has_vmm(s->state) && !in_doubt))
         return json_null();
     return json_pack("{s:o,s:o}", "code", vivi_json_str(s->reason), "text",
                      vivi_json_str_or_null(s->reason_text));

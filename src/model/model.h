@@ -36,7 +36,8 @@
     X(SPAWN_FAILED, "spawn-failed")      \
     X(START_TIMEOUT, "start-timeout")    \
     X(UNOBSERVED, "unobserved")          \
-    X(MIGRATED, "migrated")
+    X(MIGRATED, "migrated")              \
+    X(IN_DOUBT, "in-doubt")
 
 /* What ended a VM that was told to stop, gentlest first. */
 #define VIVI_RUNGS(X)         \

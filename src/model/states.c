@@ -113,6 +113,7 @@ bool vivi_reason_is_failure(enum vivi_reason r)
     case VIVI_REASON_HOST_REBOOT:
     case VIVI_REASON_GUEST_REBOOT:
     case VIVI_REASON_MIGRATED:
+    case VIVI_REASON_IN_DOUBT:
     case VIVI_REASON_COUNT_: break;
     }
     return false;

@@ -391,6 +391,10 @@ void vivi_op_resume(struct vivi_monitor *m)
     case VIVI_VERB_INFO:
     case VIVI_VERB_COUNT_: break;
     }
+    if (m->st.state == VIV_ST_OUTGOING) { /* settled, but its VMM had not given up yet */
+        vivi_migrate_resume(m);
+        return;
+    }
     if (m->st.state == VIV_ST_STOPPING) { /* a stop that nobody asked for any more */
         m->ladder.phase = VIVI_LADDER_OFF;
         vivi_life_stop(m, &(struct vivi_stop_how){

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "monitor/migrate.h"
 #include "store/moving.h"
@@ -143,7 +144,23 @@ void vivi_incoming_tell(struct vivi_monitor *m, struct vivi_client *c, uint64_t 
 void vivi_incoming_drop(struct vivi_monitor *m)
 {
     vivi_disarm(m, &m->incoming_wait);
-    m->incoming_listens = false;
+    m->incoming_listens = m->incoming_ran = false;
+}
+
+void vivi_incoming_state(struct vivi_monitor *m, enum viv_state state)
+{
+    if (m->st.state != VIV_ST_INCOMING || state != VIV_ST_RUNNING)
+        return;
+    m->incoming_ran = true;
+    if (m->running_since_us == 0)
+        m->running_since_us = vivi_mono_us();
+}
+
+/* One that has run here is a VM of here that has ended, however little we heard of it. */
+void vivi_incoming_ended(struct vivi_monitor *m)
+{
+    if (m->st.state == VIV_ST_INCOMING && m->incoming_ran)
+        vivi_incoming_arrived(m);
 }
 
 void vivi_incoming_arrived(struct vivi_monitor *m)

@@ -1,5 +1,5 @@
 /* What the rungs of the stop ladder do to this VM. The ladder itself is stop.c. */
-#include "monitor/monitor.h"
+#include "monitor/migrate.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -112,6 +112,8 @@ const struct vivi_ladder_ops vivi_ladder_rungs = {
 /* Where a graceful stop begins: a guest that does not run hears no button. */
 static enum vivi_ladder_phase first_rung(const struct vivi_monitor *m)
 {
+    if (vivi_migrate_in_doubt(m)) /* it must not move again */
+        return VIVI_LADDER_KILL;
     if (m->stage != VIVI_STAGE_UP)
         return VIVI_LADDER_TERM;
     if (m->vcpus != VIV_ST_PAUSED && vivi_agent_up(m))

@@ -271,7 +271,8 @@ static int give_to_driver(struct vivi_monitor *m, bool adopt, viv_error *err)
         .requests = json_object_get(json_object_get(m->running, "plan"), "requests"),
         .run_dir = m->dir.run_dir,
         .run = m->st.run,
-        .vmm = m->st.vmm};
+        .vmm = m->st.vmm,
+        .incoming = adopt && m->st.state == VIV_ST_INCOMING};
     int r = vivi_machine_init(&m->machine, m->machine.driver, m->machine.fx, &m->machine.caps, err);
 
     if (r < 0)
@@ -524,6 +525,7 @@ static void on_state(struct vivi_monitor *m, enum viv_state state)
     if (state != VIV_ST_RUNNING && state != VIV_ST_PAUSED)
         return;
     m->vcpus = state;
+    vivi_incoming_state(m, state);
     if (m->stage != VIVI_STAGE_UP)
         return; /* the end of start or adopt looks at it */
     if (m->st.state == VIV_ST_RUNNING || m->st.state == VIV_ST_PAUSED)
@@ -599,6 +601,7 @@ void vivi_life_event(void *ctx, const struct vivi_driver_event *e)
             (void)vivi_change_event(m, e);
         break;
     case VIVI_EV_LISTENING: vivi_incoming_listening(m); break;
+    case VIVI_EV_HANDED_OVER: vivi_migrate_handed_over(m); break;
     case VIVI_EV_DEVICE: (void)vivi_change_event(m, e); break;
     case VIVI_EV_PORTS: vivi_record_ports(m, e->value); break;
     }
@@ -714,6 +717,7 @@ static void conclude(struct vivi_monitor *m, enum vivi_reason reason, const char
     enum vivi_cause cause = m->cause;
     enum viv_state to = vivi_reason_is_failure(reason) ? VIV_ST_FAILED : VIV_ST_STOPPED;
 
+    vivi_incoming_ended(m);
     m->ran = m->running_since_us != 0;
     m->ran_ms = m->ran ? (now - m->running_since_us) / 1000 : 0;
     m->had_vmm = m->st.vmm.pid != 0;

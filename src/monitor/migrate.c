@@ -7,9 +7,17 @@
  * then on no start of this VM is made while it is there: it goes away when the machine is known to
  * be here, and stays for good when it is known to be there. A VMM that dies on the way leaves it
  * undecided, and only who can ask the other end may settle it.
+ *
+ * It is a commit in two phases, with the other end as the one who decides. Until the machine was
+ * handed over ("sending") a failure means that it is here. After that ("handed-over") it may run
+ * there, whatever our VMM thinks of the connection: the machine here stands still, in doubt, until
+ * somebody who has asked the other end says which one is true. A VMM that hears nothing at all, as
+ * when the network has gone, would believe in a failure minutes later and let the machine run:
+ * it is stopped by a signal before that.
  */
 #include "monitor/migrate.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +28,7 @@
 #include "store/moving.h"
 
 #define TELL_MS 1000
+#define LATE_MS 10000 /* from the hand-over to its end: a restart of devices and an answer */
 
 /* ---- what is asked ---- */
 
@@ -101,6 +110,7 @@ json_t *vivi_migrate_offer(struct vivi_monitor *m)
 void vivi_migrate_drop(struct vivi_monitor *m)
 {
     vivi_disarm(m, &m->migrate_tell);
+    vivi_disarm(m, &m->migrate_late);
     m->migrate_doing[0] = '\0';
 }
 
@@ -124,25 +134,133 @@ void vivi_migrate_progress(struct vivi_monitor *m, const char *text)
     tell(m);
 }
 
+/* Its VMM was stopped on its way, and made it stand still when it gave up. */
+static void go_on(struct vivi_monitor *m)
+{
+    viv_error why = VIV_ERROR_INIT;
+
+    if (vivi_machine_resume(&m->machine, vivi_life_dop(m, VIVI_DOP_RESUME), &why) == 0)
+        return;
+    m->dop[VIVI_DOP_RESUME] = 0;
+    vivi_log(VIVI_LOG_ERROR, "migrate: %s", why.message);
+}
+
 /* It is here, and may be started again one day. */
 static void stays(struct vivi_monitor *m, const viv_error *err)
 {
     viv_error why = VIV_ERROR_INIT;
+    struct vivi_moving moving;
+    bool ran = vivi_moving_read(m->dir.fd, &moving, NULL) > 0 && !moving.paused;
 
     vivi_migrate_drop(m);
     if (vivi_moving_remove(m->dir.fd, &why) < 0)
         vivi_log(VIVI_LOG_ERROR, "migrate: %s", why.message);
     if (m->st.state == VIV_ST_OUTGOING)
         vivi_life_set_state(m, m->vcpus, NULL);
+    if (ran && m->st.state == VIV_ST_PAUSED)
+        go_on(m);
     if (m->op.verb == VIVI_VERB_MIGRATE)
         vivi_op_end(m, err);
     vivi_waits_check(m);
 }
 
+/* ---- in doubt ---- */
+
+bool vivi_migrate_in_doubt(const struct vivi_monitor *m)
+{
+    return vivi_state_has_vmm(m->st.state) &&
+           strcmp(m->st.reason, vivi_reason_name(VIVI_REASON_IN_DOUBT)) == 0;
+}
+
+int vivi_migrate_allows(struct vivi_monitor *m, enum vivi_verb v, viv_error *err)
+{
+    static const bool goes_on[VIVI_VERB_COUNT_] = {
+        [VIVI_VERB_START] = true,   [VIVI_VERB_STOP] = true,     [VIVI_VERB_REBOOT] = true,
+        [VIVI_VERB_RESUME] = true,  [VIVI_VERB_SNAPSHOT] = true, [VIVI_VERB_APPLY] = true,
+        [VIVI_VERB_RESTORE] = true, [VIVI_VERB_MIGRATE] = true,  [VIVI_VERB_UPGRADE] = true};
+    struct vivi_moving moving;
+    int r;
+
+    if (!goes_on[v] || !vivi_migrate_in_doubt(m))
+        return 0;
+    r = vivi_moving_read(m->dir.fd, &moving, err);
+    if (r < 0)
+        return r;
+    r = vivi_fail(err, VIV_E_WRONG_STATE,
+                  "it stands still, in doubt: it may run at %.300s, where it was handed over",
+                  r > 0 ? moving.to : "another host");
+    vivi_hint(err, "viv migrate --resolve %s", m->dir.name);
+    return r;
+}
+
+/* What is recorded stands for this until somebody settles it; moving may be frozen now. */
+static void doubt(struct vivi_monitor *m, const struct vivi_moving *moving, const char *text)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    vivi_migrate_drop(m);
+    if (vivi_moving_write(m->dir.fd, moving, &err) < 0)
+        vivi_log(VIVI_LOG_ERROR, "migrate: %s", err.message); /* "handed-over" stands */
+    m->vcpus = VIV_ST_PAUSED;
+    (void)snprintf(m->st.reason, sizeof(m->st.reason), "%s",
+                   vivi_reason_name(VIVI_REASON_IN_DOUBT));
+    (void)snprintf(m->st.reason_text, sizeof(m->st.reason_text), "%.159s", text);
+    vivi_life_set_state(m, VIV_ST_PAUSED, m->st.reason);
+    if (m->op.verb == VIVI_VERB_MIGRATE) {
+        (void)vivi_fail(&err, VIV_E_VMM, "%s; it stands still here, since it may run there", text);
+        vivi_hint(&err, "viv migrate --resolve %s", m->dir.name);
+        vivi_op_end(m, &err);
+    }
+    vivi_waits_check(m);
+}
+
+static void freeze(struct vivi_monitor *m, struct vivi_moving *moving, const char *text)
+{
+    moving->frozen = true;
+    (void)vivi_life_signal(m, SIGSTOP);
+    doubt(m, moving, text);
+}
+
+static void late(void *arg)
+{
+    struct vivi_monitor *m = arg;
+    struct vivi_moving moving;
+
+    vivi_disarm(m, &m->migrate_late);
+    if (m->st.state == VIV_ST_OUTGOING && vivi_moving_read(m->dir.fd, &moving, NULL) > 0 &&
+        moving.phase == VIVI_MOVING_HANDED)
+        freeze(m, &moving, "it was handed over, and nothing is heard of it");
+}
+
+void vivi_migrate_handed_over(struct vivi_monitor *m)
+{
+    struct vivi_moving moving;
+    viv_error err = VIV_ERROR_INIT;
+
+    if (m->st.state != VIV_ST_OUTGOING || vivi_moving_read(m->dir.fd, &moving, NULL) <= 0)
+        return;
+    moving.phase = VIVI_MOVING_HANDED;
+    if (vivi_moving_write(m->dir.fd, &moving, &err) < 0)
+        vivi_log(VIVI_LOG_ERROR, "migrate: %s", err.message);
+    vivi_arm(m, &m->migrate_late, &(struct vivi_arm){"migrate-late", LATE_MS, late});
+    vivi_migrate_progress(m, "handed over");
+}
+
+/* ---- how it went ---- */
+
 void vivi_migrate_failed(struct vivi_monitor *m, const viv_error *err)
 {
+    struct vivi_moving moving;
     viv_error why = VIV_ERROR_INIT;
 
+    if (m->st.state == VIV_ST_OUTGOING && vivi_moving_read(m->dir.fd, &moving, NULL) > 0 &&
+        moving.phase == VIVI_MOVING_HANDED) {
+        if (m->vcpus == VIV_ST_PAUSED)
+            doubt(m, &moving, err ? err->message : "the VMM did not end");
+        else
+            freeze(m, &moving, err ? err->message : "the VMM did not end");
+        return;
+    }
     (void)vivi_fail(&why, err ? err->code : VIV_E_VMM, "%s; it goes on here",
                     err ? err->message : "the VMM did not end");
     stays(m, &why);
@@ -150,7 +268,8 @@ void vivi_migrate_failed(struct vivi_monitor *m, const viv_error *err)
 
 void vivi_migrate_now(struct vivi_monitor *m, const struct vivi_migrate_ask *a)
 {
-    struct vivi_moving moving = {.phase = VIVI_MOVING_SENDING};
+    struct vivi_moving moving = {.phase = VIVI_MOVING_SENDING,
+                                 .paused = m->st.state == VIV_ST_PAUSED};
     viv_error err = VIV_ERROR_INIT;
     int r;
 
@@ -209,6 +328,30 @@ void vivi_migrate_ended(struct vivi_monitor *m, const char *text)
     vivi_op_end(m, &err);
 }
 
+/* It is known to be here only. */
+static int settle_here(struct vivi_monitor *m, struct vivi_moving *moving, viv_error *err)
+{
+    bool frozen = moving->frozen;
+    int r;
+
+    if (frozen) { /* its VMM goes on with a connection that leads nowhere, and gives up */
+        moving->frozen = false;
+        moving->phase = VIVI_MOVING_SENDING;
+        r = vivi_moving_write(m->dir.fd, moving, err);
+    } else {
+        r = vivi_moving_remove(m->dir.fd, err);
+    }
+    if (r < 0)
+        return r;
+    m->st.reason[0] = m->st.reason_text[0] = '\0';
+    vivi_record_state(m);
+    if (!frozen)
+        return !moving->paused;
+    m->vcpus = moving->paused ? VIV_ST_PAUSED : VIV_ST_RUNNING;
+    vivi_life_set_state(m, VIV_ST_OUTGOING, NULL);
+    return vivi_life_signal(m, SIGCONT);
+}
+
 int vivi_migrate_settle(struct vivi_monitor *m, bool arrived, viv_error *err)
 {
     struct vivi_moving moving;
@@ -216,6 +359,8 @@ int vivi_migrate_settle(struct vivi_monitor *m, bool arrived, viv_error *err)
 
     if (r <= 0)
         return r;
+    if (!arrived && vivi_migrate_in_doubt(m))
+        return settle_here(m, &moving, err);
     if (arrived && vivi_state_has_vmm(m->st.state))
         return vivi_fail(err, VIV_E_WRONG_STATE, "it runs here (%s)", vivi_state_name(m->st.state));
     if (!arrived)

@@ -24,10 +24,17 @@ int vivi_migrate_parse(const json_t *args, struct vivi_migrate_ask *ret, viv_err
 int vivi_migrate_may(struct vivi_monitor *m, const struct vivi_migrate_ask *a, viv_error *err);
 /* New reference; NULL: no memory. */
 json_t *vivi_migrate_offer(struct vivi_monitor *m);
+/* 1: it stood still, and has to be resumed now. */
 int vivi_migrate_settle(struct vivi_monitor *m, bool arrived, viv_error *err);
 /* Begins, for the operation in flight; its end is the end of the operation. */
 void vivi_migrate_now(struct vivi_monitor *m, const struct vivi_migrate_ask *a);
 void vivi_migrate_progress(struct vivi_monitor *m, const char *text);
+/* From here on only the other end can say where it is, unless our VMM can. */
+void vivi_migrate_handed_over(struct vivi_monitor *m);
+/* It stands still here because it may run there. */
+bool vivi_migrate_in_doubt(const struct vivi_monitor *m);
+/* WRONG_STATE for what could make it run, while that is so. */
+int vivi_migrate_allows(struct vivi_monitor *m, enum vivi_verb v, viv_error *err);
 /* The driver's answer, always an error: the machine is here as it was. */
 void vivi_migrate_failed(struct vivi_monitor *m, const viv_error *err);
 /* Before a run's end is recorded. */
@@ -58,6 +65,10 @@ void vivi_incoming_abort(struct vivi_monitor *m);
 void vivi_incoming_listening(struct vivi_monitor *m);
 /* Tells a client that has just asked, if there is something to tell. */
 void vivi_incoming_tell(struct vivi_monitor *m, struct vivi_client *c, uint64_t id);
+/* What the driver told of it. */
+void vivi_incoming_state(struct vivi_monitor *m, enum viv_state state);
+/* Before a run's end is recorded. */
+void vivi_incoming_ended(struct vivi_monitor *m);
 /* It runs here. */
 void vivi_incoming_arrived(struct vivi_monitor *m);
 /* Adopted: a former monitor had begun to wait. */

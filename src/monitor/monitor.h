@@ -224,10 +224,12 @@ struct vivi_monitor {
     enum vivi_upgrade_phase upgrade;
     viv_error upgrade_error;         /* why the old VMM goes on */
     struct vivi_timer *migrate_tell; /* the next note about a machine on its way */
+    struct vivi_timer *migrate_late; /* it was handed over, and nothing more is heard */
     uint64_t migrate_since_ms;
     char migrate_doing[80];
     struct vivi_timer *incoming_wait; /* for somebody to come */
     bool incoming_listens;
+    bool incoming_ran;     /* it has run here, whatever follows */
     char inherited_ip[46]; /* this run goes on from a ready guest */
     struct vivi_timer *restart;
     struct vivi_timer *idle, *serve_early;

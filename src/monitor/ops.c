@@ -647,16 +647,33 @@ static int answer_offer(struct ask *a, viv_error *err)
     return r;
 }
 
+/* What was said about it; one that stood still meanwhile goes on. */
+static int settle(struct ask *a, bool arrived, viv_error *err)
+{
+    struct vivi_monitor *m = a->m;
+    int r = vivi_migrate_settle(m, arrived, err);
+
+    if (r == 0)
+        return answer_now(m, a->c, a->q, true, err);
+    if (r < 0)
+        return r;
+    vivi_op_begin(m, VIVI_VERB_RESUME, a->q->op);
+    r = wait_for_op(m, a->c, a->q, true, err);
+    if (r < 0)
+        vivi_op_end(m, err);
+    else
+        vivi_op_pause_now(m);
+    return r;
+}
+
 static int begin_migrate(struct ask *a, viv_error *err)
 {
     struct vivi_monitor *m = a->m;
     struct vivi_migrate_ask ask;
     int r = vivi_migrate_parse(a->q->args, &ask, err);
 
-    if (r == 0 && ask.step == VIVI_MIGRATE_SETTLE) {
-        r = vivi_migrate_settle(m, ask.arrived, err);
-        return r < 0 ? r : answer_now(m, a->c, a->q, true, err);
-    }
+    if (r == 0 && ask.step == VIVI_MIGRATE_SETTLE)
+        return settle(a, ask.arrived, err);
     if (r == 0)
         r = vivi_migrate_may(m, &ask, err);
     if (r == 0 && ask.step == VIVI_MIGRATE_OFFER)
@@ -720,6 +737,13 @@ static int begin_upgrade(struct ask *a, viv_error *err)
 
 /* ---- the door ---- */
 
+static bool settles(const struct vivi_request *q)
+{
+    const char *step = json_string_value(json_object_get(q->args, "step"));
+
+    return q->verb == VIVI_VERB_MIGRATE && step && strcmp(step, "settle") == 0;
+}
+
 int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct vivi_request *q,
                    struct vivi_frame *f, viv_error *err)
 {
@@ -732,6 +756,8 @@ int vivi_op_submit(struct vivi_monitor *m, struct vivi_client *c, const struct v
         r = replay(m, c, q, err);
     if (r == 0 && m->removed) /* gone, and this is not who removed it */
         r = vivi_fail(err, VIV_E_NOT_FOUND, "no such VM");
+    if (r == 0 && !settles(q))
+        r = vivi_migrate_allows(m, q->verb, err);
     if (r == 0 && is_stop(q->verb) && !q->for_now)
         vivi_desire_now(m, VIVI_DESIRED_STOPPED); /* also when it joins a stop for now */
     if (r == 0)

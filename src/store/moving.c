@@ -11,7 +11,13 @@ static const char *const phases[] = {
     [VIVI_MOVING_SENDING] = "sending",
     [VIVI_MOVING_GONE] = "gone",
     [VIVI_MOVING_COMING] = "coming",
+    [VIVI_MOVING_HANDED] = "handed-over",
 };
+
+const char *vivi_moving_phase_name(enum vivi_moving_phase p)
+{
+    return phases[p];
+}
 
 int vivi_moving_read(int vm_fd, struct vivi_moving *ret, viv_error *err)
 {
@@ -29,7 +35,8 @@ int vivi_moving_read(int vm_fd, struct vivi_moving *ret, viv_error *err)
     }
     phase = json_string_value(json_object_get(doc, "phase"));
     to = json_string_value(json_object_get(doc, "to"));
-    *ret = (struct vivi_moving){.to = ""};
+    *ret = (struct vivi_moving){.paused = json_is_true(json_object_get(doc, "paused")),
+                                .frozen = json_is_true(json_object_get(doc, "frozen"))};
     (void)snprintf(ret->to, sizeof(ret->to), "%s", to ? to : "");
     for (size_t i = 0; phase && i < ARRAY_SIZE(phases); i++) {
         if (strcmp(phase, phases[i]) != 0)
@@ -42,7 +49,8 @@ int vivi_moving_read(int vm_fd, struct vivi_moving *ret, viv_error *err)
 
 int vivi_moving_write(int vm_fd, const struct vivi_moving *m, viv_error *err)
 {
-    cleanup_json json_t *doc = json_pack("{s:s, s:s}", "phase", phases[m->phase], "to", m->to);
+    cleanup_json json_t *doc = json_pack("{s:s, s:s, s:b, s:b}", "phase", phases[m->phase], "to",
+                                         m->to, "paused", (int)m->paused, "frozen", (int)m->frozen);
 
     return doc ? vivi_json_write(vm_fd, VIVI_MOVING_FILE, doc, VIVI_DURABLE, err)
                : vivi_fail_oom(err);
@@ -64,6 +72,7 @@ int vivi_moving_allows(int vm_fd, const char *name, viv_error *err)
         return r;
     switch (m.phase) {
     case VIVI_MOVING_SENDING:
+    case VIVI_MOVING_HANDED:
         r = vivi_fail(err, VIV_E_WRONG_STATE,
                       "its VMM ended while it was on its way to %.300s, where it may run", m.to);
         vivi_hint(err, "viv migrate --resolve %s", name);

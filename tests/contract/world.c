@@ -214,6 +214,7 @@ static void host_event(void *ctx, const struct vivi_driver_event *e)
     case VIVI_EV_API: w->n_api++; return;
     case VIVI_EV_CREATED: w->n_created++; return;
     case VIVI_EV_LISTENING:
+    case VIVI_EV_HANDED_OVER:
     case VIVI_EV_PORTS: return;
     case VIVI_EV_ENDING:
         w->n_ending++;

@@ -150,6 +150,12 @@ void ch_runs_now(struct ch_machine *m, enum viv_state state)
     ch_act_on_cause(m);
 }
 
+/* One that stands still is what a sender that died has left, unless all of it had come. */
+static bool has_arrived(const struct ch_machine *m)
+{
+    return m->told == VIV_ST_RUNNING || (m->told == VIV_ST_PAUSED && m->move.whole);
+}
+
 /* Whoever sent has it still: an end, and no machine to begin with. */
 static void not_arrived(struct ch_machine *m)
 {
@@ -176,12 +182,13 @@ static void settle(struct ch_machine *m)
         begin_failed(m, NULL, &why);
         return;
     }
-    if (m->told != VIV_ST_STARTING && m->told != VIV_ST_STOPPED) {
-        ch_runs_now(m, m->told);
+    if (m->move.incoming && !has_arrived(m)) {
+        not_arrived(m);
         return;
     }
-    if (planned(m, "vm.receive-migration")) {
-        not_arrived(m);
+    if (m->told != VIV_ST_STARTING && m->told != VIV_ST_STOPPED) {
+        m->move.incoming = false;
+        ch_runs_now(m, m->told);
         return;
     }
     if (!m->booting && m->cause == CH_CAUSE_NONE) {
@@ -319,15 +326,16 @@ static void is_received(struct ch_machine *m, const struct ch_answer *a, const v
 {
     viv_error why = err ? *err : (viv_error)VIV_ERROR_INIT;
 
-    m->move.incoming = false;
-    if (!err) {
+    if (!err)
         ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_CREATED});
-        step(m, &(struct ch_request){.verb = "vm.info", .get = true, .tag = CH_T_INFO});
-        return;
-    }
+    if (err && a) /* it may run all the same: only the last word to the sender was lost */
+        (void)snprintf(m->move.text, sizeof(m->move.text), "%.199s", err->message);
+    m->move.broke = err != NULL;
+    m->move.whole = m->move.whole || !err;
     if (a)
-        why.code = VIV_E_VMM;
-    begin_failed(m, a, &why);
+        step(m, &(struct ch_request){.verb = "vm.info", .get = true, .tag = CH_T_INFO});
+    else
+        begin_failed(m, a, &why);
 }
 
 static void query_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
@@ -445,6 +453,7 @@ static int begin(void *priv, const struct vivi_machine_start *s, bool adopting, 
     ch_attach(m, s);
     m->requests = s->requests;
     m->adopting = adopting;
+    m->move.incoming = s->incoming;
     m->phase = CH_GONE;
     (void)snprintf(path, sizeof(path), "%s/" CH_PORT_API, s->run_dir);
     r = ch_http_open(&m->http, s->host->loop, path,
@@ -483,6 +492,8 @@ void ch_drained(void *priv, uint64_t token, uint64_t log_size)
         ch_reset_drained(m);
     } else if (token != 0 && token == m->drain_log) {
         ch_reset_logged(m);
+    } else if (token != 0 && token == m->move.drain) {
+        ch_move_drained(m);
     }
 }
 

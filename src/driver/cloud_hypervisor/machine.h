@@ -86,8 +86,11 @@ struct ch_move {
     uint64_t op;              /* of a send; 0 = none */
     json_t *body;             /* owned; of a send that may have to be repeated */
     bool failed;              /* it has been told so */
+    bool handed;              /* its state is on the way, or was */
+    uint64_t drain;           /* the last events before a failure is told; 0 = not under way */
     unsigned tries;           /* refused so far, because nobody listens yet */
     bool incoming, listening; /* one is waited for; that was told */
+    bool broke, whole;        /* the receiving failed; all of it is here */
     struct vivi_timer *look;
     char text[200]; /* what the VMM's log says about it */
 };
@@ -238,6 +241,11 @@ void ch_move_probed(struct ch_machine *m, uint64_t op, const struct ch_answer *a
 void ch_move_settled(struct ch_machine *m, uint64_t op, enum viv_state state);
 /* name: of an event that begins with "migration-". */
 void ch_move_event(struct ch_machine *m, const char *name, const char *id);
+/* The events "snapshotted", and "resuming" of a machine that is received. */
+void ch_move_handed(struct ch_machine *m);
+void ch_move_runs_here(struct ch_machine *m);
+/* All events up to the failure were seen. */
+void ch_move_drained(struct ch_machine *m);
 void ch_listening(struct ch_machine *m);
 void ch_move_done(struct ch_machine *m);
 

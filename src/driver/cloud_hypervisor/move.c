@@ -8,6 +8,11 @@
  * refused exactly while it is. A machine that has arrived there ends this process, which is the
  * only success there is.
  *
+ * The receiver lets the machine run and then answers; a sender that hears no answer lets its own
+ * run again, at once and unasked. So a failure after the state was written to the other side
+ * ("snapshotted", the last event before that) proves nothing, and whoever is told of it is told of
+ * that before.
+ *
  * vm.receive-migration lasts as long, too. That somebody listens is told by an event since 53;
  * before, the socket's file tells, and for TCP nothing does: a sender of those releases tries
  * again.
@@ -25,9 +30,11 @@
 #include "driver/cloud_hypervisor/machine.h"
 #include "model/parse.h"
 
-#define LOOK_MS       1000 /* a machine is on its way: is it still? */
-#define LOOK_SOON_MS  20
-#define REFUSED_TRIES 250 /* of LOOK_SOON_MS: five seconds for the other side to listen */
+#define STATE_MAJOR    52   /* a machine that stands still arrives so */
+#define LOOK_MS        1000 /* a machine is on its way: is it still? */
+#define LOOK_SOON_MS   20
+#define LOOK_FAILED_MS 1   /* the VMM lets it run again at once */
+#define REFUSED_TRIES  250 /* of LOOK_SOON_MS: five seconds for the other side to listen */
 
 /* ---- sending ---- */
 
@@ -65,12 +72,15 @@ static int send_now(struct ch_machine *m, viv_error *err)
 static int probe(struct ch_machine *m, viv_error *err)
 {
     json_t *nothing = json_object();
-    int r = ch_http_send(
-        &m->http,
-        &(struct ch_request){
-            .verb = "vm.resize", .body = nothing, .tag = CH_T_MOVE_PROBE, .op = m->move.op},
-        err);
+    struct ch_request ask = {
+        .verb = "vm.resize", .body = nothing, .tag = CH_T_MOVE_PROBE, .op = m->move.op};
+    int r;
 
+    if (m->move.failed && m->move.handed) { /* it may run there: not here, then */
+        ask.verb = "vm.pause";
+        ask.body = NULL;
+    }
+    r = ch_http_send(&m->http, &ask, err);
     json_decref(nothing);
     return r;
 }
@@ -100,6 +110,23 @@ static void look_later(struct ch_machine *m, uint64_t after_ms)
                                &m->move.look, NULL);
 }
 
+/* It has failed. An answer and the events before it share no order, and whether it was handed over
+ * is one of those. */
+static void look_when_drained(struct ch_machine *m)
+{
+    m->move.failed = true;
+    m->move.drain = ++m->token;
+    if (m->host->drain(m->host->ctx, CH_PORT_EVENTS, m->move.drain, NULL) < 0)
+        ch_move_drained(m);
+}
+
+void ch_move_drained(struct ch_machine *m)
+{
+    m->move.drain = 0;
+    if (m->move.op && !m->ending)
+        (void)probe(m, NULL); /* nobody listens any more: the end of the process tells */
+}
+
 void ch_send_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
                    const viv_error *err)
 {
@@ -113,8 +140,7 @@ void ch_send_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
     m->move.tries = 0;
     if (err) {
         (void)snprintf(m->move.text, sizeof(m->move.text), "%.199s", err->message);
-        if (ch_get(m, "vm.info", CH_T_MOVE_INFO, op, NULL) < 0)
-            send_done(m, err);
+        look_when_drained(m);
         return;
     }
     if (m->version.major < CH_ASYNC_MAJOR && !m->version.ahead && !m->ending)
@@ -131,7 +157,11 @@ void ch_move_probed(struct ch_machine *m, uint64_t op, const struct ch_answer *a
     if (err && ch_answer_blames(a, "VM is currently migrating and can't be modified")) {
         ch_emit(m,
                 (struct vivi_driver_event){.kind = VIVI_EV_PROGRESS, .op = op, .text = "sending"});
-        look_later(m, m->move.failed ? LOOK_SOON_MS : LOOK_MS);
+        look_later(m, m->move.failed ? LOOK_FAILED_MS : LOOK_MS);
+        return;
+    }
+    if (!m->move.failed) {
+        look_when_drained(m);
         return;
     }
     (void)ch_get(m, "vm.info", CH_T_MOVE_INFO, op, NULL);
@@ -148,6 +178,24 @@ void ch_move_settled(struct ch_machine *m, uint64_t op, enum viv_state state)
     }
 }
 
+static void tell_handed(struct ch_machine *m)
+{
+    ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_HANDED_OVER, .op = m->move.op});
+}
+
+void ch_move_handed(struct ch_machine *m)
+{
+    m->move.handed = true; /* of a snapshot, too: a send forgets that */
+    if (m->move.op)
+        tell_handed(m);
+}
+
+void ch_move_runs_here(struct ch_machine *m)
+{
+    if (m->move.incoming)
+        ch_tell_state(m, VIV_ST_RUNNING);
+}
+
 void ch_move_event(struct ch_machine *m, const char *name, const char *id)
 {
     char text[80];
@@ -158,6 +206,8 @@ void ch_move_event(struct ch_machine *m, const char *name, const char *id)
         (void)snprintf(text, sizeof(text), "memory, round %.20s", id);
         ch_emit(m, (struct vivi_driver_event){
                        .kind = VIVI_EV_PROGRESS, .op = m->move.op, .text = text});
+    } else if (strcmp(name, "migration-receive-finished") == 0) {
+        m->move.whole = true;
     } else if (strcmp(name, "migration-failed") == 0) {
         m->move.failed = true;
         if (m->move.op)
@@ -190,11 +240,18 @@ int ch_migrate_send(void *priv, const struct vivi_migration *to, uint64_t op, vi
 
     if (m->move.op)
         return vivi_fail(err, VIV_E_BUSY, "cloud-hypervisor: a migration is under way");
+    if (to && m->paused && m->version.major < STATE_MAJOR && !m->version.ahead)
+        return vivi_fail(
+            err, VIV_E_UNSUPPORTED,
+            "Cloud Hypervisor %u lets a paused VM run where it arrives: resume it first",
+            m->version.major);
     m->move.op = op;
     if (!to) {
+        if (m->move.handed)
+            tell_handed(m);
         r = probe(m, err);
     } else {
-        m->move.failed = false;
+        m->move.failed = m->move.handed = false;
         m->move.text[0] = '\0';
         m->move.tries = 0;
         m->move.body = send_body(to);

@@ -209,6 +209,10 @@ static void on_vm_event(struct ch_machine *m, const struct ch_event *e)
         on_cause(m, CH_CAUSE_MOVED);
     } else if (strncmp(e->name, "migration-", 10) == 0) {
         ch_move_event(m, e->name, e->id);
+    } else if (strcmp(e->name, "snapshotted") == 0) {
+        ch_move_handed(m);
+    } else if (strcmp(e->name, "resuming") == 0) {
+        ch_move_runs_here(m);
     } else if (strcmp(e->name, "shutdown") == 0) {
         on_cause(m, CH_CAUSE_OFF);
     } else if (strcmp(e->name, "paused") == 0 || strcmp(e->name, "resumed") == 0) {

@@ -53,6 +53,7 @@ static void on_event(void *ctx, const struct vivi_driver_event *e)
     switch (e->kind) {
     case VIVI_EV_API: t->n_api++; return;
     case VIVI_EV_LISTENING:
+    case VIVI_EV_HANDED_OVER:
     case VIVI_EV_AGENT: return;
     case VIVI_EV_CREATED: t->n_created++; return;
     case VIVI_EV_PROGRESS:

@@ -33,7 +33,10 @@ DEFAULTS = {
     "vhost_timeout": 300,       # the 60 s in which a vhost-user peer is awaited
     "activate_fails": False,    # a device fails to be activated by the guest: the VMM ends with 1
     "seccomp_migration": True,  # local migration kills the source unless its filter only logs (bug of 53)
-    "migration": {"iterations": 2, "step": 5, "fail": None},
+    # fail: "iteration", "receive" (the receiver says no), "cut" (the connection breaks once the machine runs there,
+    # before that is answered), "silent" (that is never answered); gate: {"at": point, "dir": where "reached" is made
+    # and "go" awaited}, see gate() in migration.py
+    "migration": {"iterations": 2, "step": 5, "fail": None, "gate": None},
     "cpu": "double-1",          # restore and migration need the same
     "agent": None,              # argv of a program that serves vsock port 1024 on its stdin and stdout
     "agent_port": 1024,

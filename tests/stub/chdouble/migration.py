@@ -1,5 +1,7 @@
-"""Live migration between two doubles. On the wire: one JSON line there (configuration and state), one byte back.
+"""Live migration between two doubles. On the wire: one JSON line there (configuration and state) and a byte back
+when it is taken; then a byte to complete it, on which the machine goes on there, and a byte back.
 
+As the real one does: a receiver resumes before it answers, and a sender that hears no answer resumes, too.
 Since 53 the sender answers at once and a worker goes on, with the VM frozen for everybody else; before, the
 call lasted as long as the migration. The receiver is deaf from bind to end."""
 import json
@@ -11,7 +13,9 @@ from . import loop as lp
 from . import schema, snapshot
 from .api import Refused
 
-DONE = b"k"
+DONE, COMPLETE = b"k", b"c"
+TEXT = "Failed to receive migratable component snapshot"
+GATE_LOOK = 2
 
 
 def address(url):
@@ -22,6 +26,24 @@ def address(url):
         if port.isdigit():
             return socket.AF_INET, (host, int(port))
     raise Refused("Failed to receive migratable component snapshot", f"Invalid migration URL: {url}")
+
+
+def gate(vmm, at, go_on):
+    """A test that named this point learns that it is reached, and lets it go on."""
+    plan = vmm.conf["migration"]["gate"]
+    if not plan or plan["at"] != at:
+        go_on()
+        return
+    with open(os.path.join(plan["dir"], "reached"), "w", encoding="utf-8"):
+        pass
+
+    def look():
+        if os.path.exists(os.path.join(plan["dir"], "go")):
+            go_on()
+        else:
+            vmm.process.loop.timer(GATE_LOOK, look)
+
+    look()
 
 
 # ---- sending ----
@@ -68,7 +90,7 @@ class Sender:
         except OSError as e:
             self.fail(f"{e.strerror} (os error {e.errno})")
             return
-        self.iterate(0)
+        gate(self.vmm, "connected", lambda: self.iterate(0))
 
     def iterate(self, i):
         if self.plan["fail"] == "iteration":
@@ -77,11 +99,14 @@ class Sender:
             self.event("migration-memory-iteration", {"id": str(i)})
             self.loop.timer(self.plan["step"], lambda: self.iterate(i + 1))
         else:
-            self.hand_over()
+            gate(self.vmm, "memory", self.stand_still)
 
-    def hand_over(self):
+    def stand_still(self):
         if self.was == "Running":
             self.vm.move("Paused")
+        gate(self.vmm, "paused", self.hand_over)
+
+    def hand_over(self):
         self.event("snapshotting")
         if self.want["local"] and self.vmm.version == 53 and self.vmm.conf["seccomp_migration"] \
                 and self.vmm.process.options.seccomp == "true":
@@ -90,17 +115,28 @@ class Sender:
         self.vm.devices.release_locks()
         data = {"config": self.vmm.config, "state": snapshot.state_of(self.vm), "running": self.was == "Running"}
         lp.write_all(self.sock.fileno(), json.dumps(data).encode() + b"\n")
-        self.loop.watch(self.sock.fileno(), lp.IN, self.on_answer)
+        self.on_ok(lambda: gate(self.vmm, "sent", self.complete))
 
-    def on_answer(self, _):
-        self.loop.unwatch(self.sock.fileno())
-        try:
-            answer = self.sock.recv(1)
-        except OSError:
-            answer = b""
-        if answer != DONE:
-            self.fail("Migration was aborted")
-            return
+    def complete(self):
+        lp.write_all(self.sock.fileno(), COMPLETE)
+        gate(self.vmm, "completing", lambda: self.on_ok(lambda: gate(self.vmm, "finished", self.leave)))
+
+    def on_ok(self, go_on):
+        """The answer to what was just sent: go_on, or the end of it."""
+        def on_answer(_):
+            self.loop.unwatch(self.sock.fileno())
+            try:
+                answer = self.sock.recv(1)
+            except OSError:
+                answer = b""
+            if answer == DONE:
+                go_on()
+            else:
+                self.fail("Migration was aborted")
+
+        self.loop.watch(self.sock.fileno(), lp.IN, on_answer)
+
+    def leave(self):
         self.sock.close()
         self.event("migration-finished")
         self.vmm.leaving = None
@@ -123,7 +159,7 @@ class Sender:
 # ---- receiving ----
 
 class Receiver:
-    """Waits for one peer and one line, without the VMM thread."""
+    """Waits for one peer and what it says, without the VMM thread."""
 
     def __init__(self, vmm, where):
         self.vmm, self.loop, self.where, self.data = vmm, vmm.process.loop, where, b""
@@ -135,7 +171,7 @@ class Receiver:
             self.sock.bind(where[1])
         except OSError as e:
             self.sock.close()
-            raise Refused("Failed to receive migratable component snapshot", "Error binding to the migration socket",
+            raise Refused(TEXT, "Error binding to the migration socket",
                           f"{e.strerror} (os error {e.errno})") from e
         self.sock.listen(1)
 
@@ -148,14 +184,29 @@ class Receiver:
         self.peer, _ = self.sock.accept()
         if self.vmm.version >= 52:
             self.vmm.process.event("vm", "migration-receive-started")
-        self.loop.watch(self.peer.fileno(), lp.IN, self.on_data)
+        self.go_on()
 
-    def on_data(self, _):
-        more = self.peer.recv(65536)
-        self.data += more
-        if not more or self.data.endswith(b"\n"):
-            self.loop.unwatch(self.peer.fileno())
-            self.go_on()
+    def gate(self, at):
+        return lambda go_on: gate(self.vmm, at, go_on)
+
+    def line(self, go_on):
+        """Until all of a line, or a byte of a command, or the end of the connection is there."""
+        def on_data(_):
+            try:
+                more = self.peer.recv(65536)
+            except OSError:
+                more = b""
+            self.data += more
+            if not more or self.data.endswith((b"\n", COMPLETE)):
+                self.loop.unwatch(self.peer.fileno())
+                go_on()
+
+        self.data = b""
+        self.loop.watch(self.peer.fileno(), lp.IN, on_data)
+
+    def answer(self):
+        if not lp.write_all(self.peer.fileno(), DONE):
+            raise Refused(TEXT, "Broken pipe (os error 32)")
 
     def close(self):
         self.sock.close()
@@ -173,26 +224,52 @@ def receive(vmm, want):
         vmm.process.event("vm", "migration-receive-ready")
     yield receiver.wait
     try:
+        yield receiver.gate("accepted")
+        running = yield from take_over(vmm, receiver)
+        yield from complete(vmm, receiver, running)
+        yield receiver.gate("answered")
+    finally:
+        if vmm.conf["migration"]["fail"] == "silent":  # a network that has gone leaves no end of a connection
+            vmm.kept, receiver.peer = receiver.peer, None
+        receiver.close()
+    if vmm.version >= 52:
+        vmm.process.event("vm", "migration-receive-finished")
+
+
+def take_over(vmm, receiver):
+    """Configuration and state; what goes wrong is answered, and leaves nothing."""
+    try:
+        yield receiver.line
         if not receiver.data.endswith(b"\n"):
-            raise Refused("Failed to receive migratable component snapshot", "failed to fill whole buffer")
+            raise Refused(TEXT, "failed to fill whole buffer")
         sent = json.loads(receiver.data)
         config = schema.Reader(vmm.version, 0).object(sent["config"], "VmConfig")
         snapshot.check_cpu(vmm, sent["state"])
         if vmm.conf["migration"]["fail"] == "receive":
-            raise Refused("Failed to receive migratable component snapshot", "Migration was aborted")
+            raise Refused(TEXT, "Migration was aborted")
         vmm.process.event("vm", "restoring")
         yield from snapshot.rebuild(vmm, config, sent["state"])
         vmm.process.event("vm", "restored")
-        lp.write_all(receiver.peer.fileno(), DONE)
-        if sent["running"]:
-            vmm.vm.move("Running")
-        if vmm.version >= 52:
-            vmm.process.event("vm", "migration-receive-finished")
+        yield receiver.gate("restored")
     except Refused:
         vmm.close_console()
         vmm.config = None
         if vmm.version >= 52:
             vmm.process.event("vm", "migration-receive-failed")
         raise
-    finally:
-        receiver.close()
+    return sent["running"]
+
+
+def complete(vmm, receiver, running):
+    """From here on a sender that has gone leaves a machine that stands still, and an answer that cannot be given one that runs."""
+    receiver.answer()
+    yield receiver.line
+    if receiver.data != COMPLETE:
+        raise Refused(TEXT, "failed to fill whole buffer")
+    if running or vmm.version < 52:
+        vmm.vm.move("Running")
+    yield receiver.gate("resumed")
+    if vmm.conf["migration"]["fail"] == "cut":
+        raise Refused(TEXT, "Broken pipe (os error 32)")
+    if vmm.conf["migration"]["fail"] != "silent":
+        receiver.answer()

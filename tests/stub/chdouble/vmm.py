@@ -76,7 +76,7 @@ class Vmm:
         self.config = self.vm = self.console = None
         self.resets, self.quiet_resets = 0, self.conf["guest"]["quiet_resets"]
         self.leaving = None   # the frozen vm.info while a migration goes out
-        self.incoming = False
+        self.kept = None      # a connection whose other end hears nothing any more
         self.allowed = None   # Landlock: from vm.create on, for ever
         self.calls = {name: getattr(self, name.replace(".", "_").replace("-", "_"), None)
                       for name in list(BODY) + ["vmm.ping", "vm.info", "vm.counters", "vmm.shutdown", "vm.delete", "vm.boot",
