@@ -383,12 +383,13 @@ VIV_API int viv_vm_apply(viv_vm *m, const viv_config *c, const viv_opts *o, viv_
  *   device_add: kind ("disk", "net", "share", …); id (the next free one: "d1"); set, "KEY=VALUE" of
  *     the device's fields, as often as it is set ("path=/d.img"). INVALID "disks.data: id is used
  *     twice"; UNSUPPORTED a kind that this driver cannot add while the VM runs
- *     (a vsock has no id: a VM has one)
+ *     (a vsock needs no id: a VM has one)
  *   device_remove: kind; id. The guest is asked to let go of it. NOT_FOUND; UNSUPPORTED the disk
  *     with the guest's root; TIMEOUT the guest keeps it: it can be asked again
  *   resize: cpus, a number; memory and balloon (what is left to the guest; "all"), as text
- * ("2GiB"); disk, "ID=SIZE", as often as it is set. UNSUPPORTED beyond cpus.max, memory.max of this
- * run; TIMEOUT the guest has not taken or given it yet: it can be asked again
+ *     ("2GiB"); disk and zone (memory of a NUMA node), "ID=SIZE", as often as they are set.
+ *     UNSUPPORTED beyond cpus.max, memory.max of this run; TIMEOUT the guest has not taken or given
+ *     it yet: it can be asked again
  */
 VIV_API int viv_vm_device_add(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                               viv_error *err);
@@ -399,7 +400,8 @@ VIV_API int viv_vm_resize(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec
 /*
  * Records, by kind: kind, id, what (its file, type or address, or null), live (this run has it),
  * next (the next start has it), pending ("add", "remove", "change": what waits for the next start;
- * null), place (disks and NICs: 1, 2, …; else null), config. From files; needs nobody.
+ * null), place (disks and NICs: 1, 2, …; else null), config. A vsock's id is "vsock". From files;
+ * needs nobody.
  */
 VIV_API int viv_vm_devices(viv_vm *m, viv_list **ret, viv_error *err);
 

@@ -63,6 +63,8 @@ static const struct vivi_flag flags_resize[] = {
     {"--balloon", 0, VIVI_V_TEXT, "SIZE", NULL, NULL,
      "so much of the memory is left to the guest; all takes the balloon away"},
     {"--disk", 0, VIVI_V_TEXT, "ID=SIZE", NULL, NULL, "so large a disk; may be repeated"},
+    {"--zone", 0, VIVI_V_TEXT, "ID=SIZE", NULL, NULL,
+     "so much memory of one NUMA node; may be repeated"},
     END,
 };
 

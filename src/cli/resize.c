@@ -7,7 +7,8 @@ static int read_sizes(struct vivi_cli *c, viv_opts *o, viv_error *err)
 {
     static const struct {
         const char *flag, *key;
-    } sizes[] = {{"--memory", "memory"}, {"--balloon", "balloon"}, {"--disk", "disk"}};
+    } sizes[] = {
+        {"--memory", "memory"}, {"--balloon", "balloon"}, {"--disk", "disk"}, {"--zone", "zone"}};
     int64_t cpus;
     int r = vivi_args_number(&c->args, "--cpus", &cpus, err);
 

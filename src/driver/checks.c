@@ -255,49 +255,72 @@ static void format_host_size(uint64_t bytes, char ret[24])
     vivi_format_size(bytes >= GIB ? bytes / GIB * GIB : bytes / MIB * MIB, ret);
 }
 
-/* What it may have while it runs. */
-static int check_most(const struct vivi_config *c, const struct vivi_facts *f,
-                      const struct vivi_limits *l, struct vivi_problems *p)
+/* What it may have while it runs, as far as that is no matter of the host. */
+static int check_cpus_max(const struct vivi_config *c, struct vivi_problems *p)
 {
-    char wanted[24], other[24];
+    char hint[64];
 
-    vivi_format_size(c->memory_max_bytes, wanted);
-    vivi_format_size(c->memory_bytes, other);
-    if (c->cpus_max && c->cpus_max < c->cpus)
-        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.max", NULL,
-                              "%" PRIu32 " is less than cpus.count (%" PRIu32 ")", c->cpus_max,
-                              c->cpus));
-    if (c->cpus_max > l->max_cpus)
-        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.max", NULL,
-                              "%" PRIu32 " is more than %s can give (%" PRIu32 ")", c->cpus_max,
-                              l->vmm, l->max_cpus));
-    if (c->n_zones > 0) /* theirs are told by zone */
+    if (!c->cpus_max || c->cpus_max >= c->cpus)
         return 0;
-    if (c->memory_max_bytes && c->memory_max_bytes < c->memory_bytes)
-        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
-                              "%s is less than memory.size (%s)", wanted, other));
-    else if (c->memory_max_bytes && (c->memory_max_bytes - c->memory_bytes) % PIECE_BYTES != 0)
-        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
-                              "%s is not a multiple of 2MiB above memory.size (%s)", wanted,
-                              other));
-    if (c->memory_max_bytes > f->host_memory_bytes) {
-        format_host_size(f->host_memory_bytes, other);
-        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
-                              "%s is more than this host has (%s)", wanted, other));
-    }
+    (void)snprintf(hint, sizeof(hint), "set cpus.max=%" PRIu32 " as well", c->cpus);
+    return vivi_problem(p, VIV_E_INVALID, "cpus.max", hint,
+                        "%" PRIu32 " is less than cpus.count (%" PRIu32 ")", c->cpus_max, c->cpus);
+}
+
+static int check_memory_max(const struct vivi_config *c, struct vivi_problems *p)
+{
+    char wanted[24], size[24], hint[64];
+
+    if (!c->memory_max_bytes || c->n_zones > 0) /* theirs are told by zone */
+        return 0;
+    vivi_format_size(c->memory_max_bytes, wanted);
+    vivi_format_size(c->memory_bytes, size);
+    (void)snprintf(hint, sizeof(hint), "set memory.max=%s as well", size);
+    if (c->memory_max_bytes < c->memory_bytes)
+        return vivi_problem(p, VIV_E_INVALID, "memory.max", hint,
+                            "%s is less than memory.size (%s)", wanted, size);
+    if ((c->memory_max_bytes - c->memory_bytes) % PIECE_BYTES != 0)
+        return vivi_problem(p, VIV_E_INVALID, "memory.max", NULL,
+                            "%s is not a multiple of 2MiB above memory.size (%s)", wanted, size);
     return 0;
 }
 
 static int check_balloon(const struct vivi_config *c, struct vivi_problems *p)
 {
-    char wanted[24], other[24];
+    char wanted[24], size[24];
 
     if (c->balloon_bytes <= c->memory_bytes)
         return 0;
     vivi_format_size(c->balloon_bytes, wanted);
-    vivi_format_size(c->memory_bytes, other);
+    vivi_format_size(c->memory_bytes, size);
     return vivi_problem(p, VIV_E_INVALID, "memory.balloon", NULL,
-                        "%s is more than memory.size (%s)", wanted, other);
+                        "%s is more than memory.size (%s)", wanted, size);
+}
+
+int vivi_check_size_order(const struct vivi_config *c, struct vivi_problems *p)
+{
+    VIVI_TRY(check_cpus_max(c, p));
+    VIVI_TRY(check_memory_max(c, p));
+    return check_balloon(c, p);
+}
+
+static int check_most(const struct vivi_config *c, const struct vivi_facts *f,
+                      const struct vivi_limits *l, struct vivi_problems *p)
+{
+    char wanted[24], host[24];
+
+    VIVI_TRY(check_cpus_max(c, p));
+    if (c->cpus_max > l->max_cpus)
+        VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "cpus.max", NULL,
+                              "%" PRIu32 " is more than %s can give (%" PRIu32 ")", c->cpus_max,
+                              l->vmm, l->max_cpus));
+    VIVI_TRY(check_memory_max(c, p));
+    if (c->n_zones > 0 || c->memory_max_bytes <= f->host_memory_bytes)
+        return 0;
+    vivi_format_size(c->memory_max_bytes, wanted);
+    format_host_size(f->host_memory_bytes, host);
+    return vivi_problem(p, VIV_E_INVALID, "memory.max", NULL, "%s is more than this host has (%s)",
+                        wanted, host);
 }
 
 int vivi_check_size(const struct vivi_config *c, const struct vivi_facts *f,

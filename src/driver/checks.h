@@ -36,6 +36,9 @@ int vivi_check_boot(const struct vivi_config *c, const struct vivi_facts *f,
                     struct vivi_problems *p);
 int vivi_check_size(const struct vivi_config *c, const struct vivi_facts *f,
                     const struct vivi_limits *l, struct vivi_problems *p);
+/* Only that sizes fit each other: part of the above, for a machine that takes nothing of its host.
+ */
+int vivi_check_size_order(const struct vivi_config *c, struct vivi_problems *p);
 int vivi_check_disks(const struct vivi_config *c, const struct vivi_facts *f,
                      const struct vivi_limits *l, struct vivi_problems *p);
 /* How many nets there are; a TAP is named. */

@@ -421,7 +421,7 @@ static void sizes_of_a_vm_that_does_not_run_are_those_of_its_next_start(void **s
          "cpus.count now; memory.size now; memory.balloon now; disks.data.size now");
     does(m, viv_vm_resize, "balloon=all", "memory.balloon now");
     fails(m, viv_vm_resize, "next=false", VIV_E_INVALID,
-          "no size is given (cpus, memory, balloon, disk)");
+          "no size is given (cpus, memory, balloon, disk, zone)");
     fails(m, viv_vm_resize, "disk=1GiB", VIV_E_INVALID, "disk: \"1GiB\" is not ID=SIZE");
     fails(m, viv_vm_resize, "memory=huge", VIV_E_INVALID,
           "memory.size: \"huge\" is not a size (examples: 512MiB, 2GiB)");

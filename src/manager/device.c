@@ -100,26 +100,32 @@ static bool is_single(const char *list)
 /* *ret: the list that holds such devices, or the mapping of the only one. */
 static int read_kind(const viv_opts *o, const char **ret, viv_error *err)
 {
-    const char *word = vivi_opt_str(o, "kind", "");
+    const char *word = vivi_opt_str(o, "kind", ""), *id;
     enum vivi_device_kind kind;
 
     if (vivi_device_kind_parse(word, &kind) < 0)
         return unknown_kind(word, err);
     *ret = vivi_device_kind_list(kind);
-    if (is_single(*ret) && *vivi_opt_str(o, "id", ""))
+    id = vivi_opt_str(o, "id", "");
+    if (is_single(*ret) && *id && strcmp(id, vivi_device_kind_name(kind)) != 0)
         return vivi_fail_field(err, VIV_E_INVALID, "id", "a %s device has no name: there is one",
                                word);
     return 0;
 }
 
-/* Whether a document has the only device of such a kind: something of it is set. */
-static bool has_single(const viv_config *c, const char *mapping)
+/* The only device of such a kind, borrowed: something of it is set; NULL: there is none. */
+static json_t *single_in(const json_t *doc, const char *mapping)
 {
-    json_t *all = c ? json_object_get(c->doc, mapping) : NULL, *value;
+    json_t *all = json_object_get(doc, mapping), *value;
     const char *key;
 
-    json_object_foreach(all, key, value) if (!json_is_null(value)) return true;
-    return false;
+    json_object_foreach(all, key, value) if (!json_is_null(value)) return all;
+    return NULL;
+}
+
+static bool has_single(const viv_config *c, const char *mapping)
+{
+    return c && single_in(c->doc, mapping);
 }
 
 /* The first id of the usual form that neither document has. */
@@ -294,14 +300,16 @@ int viv_vm_device_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec 
 
 /* ---- sizes ---- */
 
-static int resize_disk(viv_config *c, const char *text, viv_error *err)
+/* "data=2GiB" of the sizes of a list: "disks", "zones". */
+static int resize_one(viv_config *c, const char *key, const char *list, const char *text,
+                      viv_error *err)
 {
     const char *equals = strchr(text, '=');
     char path[VIVI_PATH_SIZE];
 
     if (!equals || equals == text)
-        return vivi_fail_field(err, VIV_E_INVALID, "disk", "\"%.100s\" is not ID=SIZE", text);
-    (void)snprintf(path, sizeof(path), "disks.%.*s.size", (int)(equals - text), text);
+        return vivi_fail_field(err, VIV_E_INVALID, key, "\"%.100s\" is not ID=SIZE", text);
+    (void)snprintf(path, sizeof(path), "%s.%.*s.size", list, (int)(equals - text), text);
     return viv_config_set(c, path, equals + 1, err);
 }
 
@@ -309,11 +317,12 @@ static int set_sizes(const struct documents *d, const viv_opts *o, viv_error *er
 {
     static const struct {
         const char *key, *path;
-    } sizes[] = {{"memory", "memory.size"}, {"balloon", "memory.balloon"}};
+    } sizes[] = {{"memory", "memory.size"}, {"balloon", "memory.balloon"}},
+      lists[] = {{"disk", "disks"}, {"zone", "zones"}};
     viv_config *c = d->wanted;
     int64_t cpus = vivi_opt_i64(o, "cpus", INT64_MIN);
     char number[24];
-    size_t n_disks = vivi_opt_list_len(o, "disk"), asked = n_disks;
+    size_t asked = 0;
     int r = 0;
 
     if (cpus != INT64_MIN) {
@@ -330,17 +339,25 @@ static int set_sizes(const struct documents *d, const viv_opts *o, viv_error *er
         /* No balloon is all of the memory. */
         r = viv_config_set(c, sizes[i].path, strcmp(text, "all") != 0 ? text : NULL, err);
     }
-    for (size_t i = 0; r == 0 && i < n_disks; i++)
-        r = resize_disk(c, vivi_opt_list_at(o, "disk", i), err);
+    for (size_t k = 0; r == 0 && k < ARRAY_SIZE(lists); k++) {
+        size_t n = vivi_opt_list_len(o, lists[k].key);
+
+        asked += n;
+        for (size_t i = 0; r == 0 && i < n; i++)
+            r = resize_one(c, lists[k].key, lists[k].path, vivi_opt_list_at(o, lists[k].key, i),
+                           err);
+    }
     if (r == 0 && asked == 0)
-        return vivi_fail(err, VIV_E_INVALID, "no size is given (cpus, memory, balloon, disk)");
+        return vivi_fail(err, VIV_E_INVALID,
+                         "no size is given (cpus, memory, balloon, disk, zone)");
     return r;
 }
 
 int viv_vm_resize(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                   viv_error *err)
 {
-    struct vivi_call c = {.options = "cpus memory balloon disk" CHANGE_OPTIONS, .m = m, .o = o};
+    struct vivi_call c = {
+        .options = "cpus memory balloon disk zone" CHANGE_OPTIONS, .m = m, .o = o};
 
     return change(&c, set_sizes, ret_op, ret_result, err);
 }
@@ -353,12 +370,19 @@ struct listing {
     struct vivi_config next_typed, run_typed; /* for the places */
 };
 
-/* What a device of a list is made of, in a word: its file, its type, its address. */
+/* What a device is, in a word: its file, its type, its address; of a vsock its number. */
 static json_t *what_of(const char *list, const json_t *device)
 {
     const struct vivi_field *f = vivi_field_element_shorthand(list);
     const char *text = f ? json_string_value(json_object_get(device, vivi_field_leaf(f))) : NULL;
+    const json_t *cid = json_object_get(device, "cid");
+    char number[40];
 
+    if (!f && json_is_integer(cid)) {
+        (void)snprintf(number, sizeof(number), "cid %" JSON_INTEGER_FORMAT,
+                       json_integer_value(cid));
+        text = number;
+    }
     return text ? vivi_json_str(text) : json_null();
 }
 
@@ -369,19 +393,36 @@ static const char *pending_of(const json_t *next, const json_t *run)
     return json_equal(next, run) ? NULL : "change";
 }
 
+/* A device that at least one of the documents has; place 0: it has none. */
+static int add_row(struct listing *l, enum vivi_device_kind kind, const char *id, json_t *next,
+                   json_t *run, uint32_t place, viv_error *err)
+{
+    return vivi_list_add(
+        l->list,
+        json_pack("{s:s,s:s,s:o,s:b,s:b,s:s?,s:o,s:O}", "kind", vivi_device_kind_name(kind), "id",
+                  id, "what", what_of(vivi_device_kind_list(kind), run ? run : next), "live",
+                  run != NULL, "next", next != NULL, "pending",
+                  l->run ? pending_of(next, run) : NULL, "place",
+                  place ? json_integer(place) : json_null(), "config", run ? run : next),
+        err);
+}
+
 static int list_one(struct listing *l, enum vivi_device_kind kind, const char *id, viv_error *err)
 {
     const char *list = vivi_device_kind_list(kind);
     json_t *next = device_in(l->next, list, id), *run = device_in(l->run, list, id);
     uint32_t place = vivi_slot_of(run ? &l->run_typed : &l->next_typed, kind, id);
 
-    return vivi_list_add(
-        l->list,
-        json_pack("{s:s,s:s,s:o,s:b,s:b,s:s?,s:o,s:O}", "kind", vivi_device_kind_name(kind), "id",
-                  id, "what", what_of(list, run ? run : next), "live", run != NULL, "next",
-                  next != NULL, "pending", l->run ? pending_of(next, run) : NULL, "place",
-                  place ? json_integer(place) : json_null(), "config", run ? run : next),
-        err);
+    return add_row(l, kind, id, next, run, place, err);
+}
+
+/* The only one of its kind, called as its kind is. */
+static int list_single(struct listing *l, enum vivi_device_kind kind, viv_error *err)
+{
+    const char *mapping = vivi_device_kind_list(kind);
+    json_t *next = single_in(l->next, mapping), *run = single_in(l->run, mapping);
+
+    return next || run ? add_row(l, kind, vivi_device_kind_name(kind), next, run, 0, err) : 0;
 }
 
 /* Those of this run first, in its order; then the ones that the next start brings. */
@@ -420,7 +461,9 @@ static int list_all(struct listing *l, viv_error *err)
         const struct vivi_field *f =
             vivi_field_find(vivi_device_kind_list((enum vivi_device_kind)k));
 
-        if (f && f->type == VIVI_T_OBJECT_LIST)
+        if (!f)
+            r = list_single(l, (enum vivi_device_kind)k, err);
+        else if (f->type == VIVI_T_OBJECT_LIST)
             r = list_kind(l, (enum vivi_device_kind)k, err);
     }
     vivi_config_done(&l->next_typed);

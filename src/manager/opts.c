@@ -50,6 +50,7 @@ static const struct {
     {"memory", VIVI_OPT_STR},
     {"balloon", VIVI_OPT_STR},
     {"disk", VIVI_OPT_LIST},
+    {"zone", VIVI_OPT_LIST},
     {"step", VIVI_OPT_STR},
     {"url", VIVI_OPT_STR},
     {"to", VIVI_OPT_STR},

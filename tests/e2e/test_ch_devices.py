@@ -9,6 +9,7 @@ import pytest
 import vivtest
 from test_ch_double import Lab
 from test_ch_sizes import asked, change
+from test_schemas import conforms
 
 MIB = 1 << 20
 PCI = "/sys/bus/pci/devices"
@@ -100,6 +101,23 @@ def test_what_other_processes_serve_needs_memory_that_they_can_map(lab, kind):
     vm("reboot")
     vm("wait", "ready")
     assert vm.info()["pending"] is None and asked(lab, "vm.create")[1]["memory"]["shared"] is True
+
+
+def test_the_one_vsock_is_listed_and_goes_by_the_name_of_its_kind(lab):
+    vm = booted(lab, agent="off", sandbox={"landlock": "off"})
+
+    def listed():
+        rows = vm.root("device", "ls", vm.name, "-o", "json").json()
+        conforms(rows, "device")
+        return [(r["id"], r["what"], r["live"], r["next"], r["pending"]) for r in rows if r["kind"] == "vsock"]
+
+    assert listed() == []
+    vm.root("device", "add", vm.name, "vsock", "cid=9")
+    assert listed() == [("vsock", "cid 9", True, True, None)]
+    vm.root("device", "rm", "--next", vm.name, "vsock")
+    assert listed() == [("vsock", "cid 9", True, False, "remove")]
+    vm.root("device", "rm", vm.name, "vsock", "vsock")  # as it is listed
+    assert listed() == []
 
 
 def test_a_guest_with_an_agent_has_its_vsock(lab):

@@ -88,6 +88,21 @@ def test_a_stopped_vm_has_only_its_next_start(root, image):
     assert device(vm, "rm", "disk", "d0", code=3).err == 'viv: device web: no disk is called "d0"\n'
 
 
+@pytest.mark.parametrize("argv, text", [
+    (["set", "web", "memory.balloon=1GiB"], "memory.balloon: 1GiB is more than memory.size (256MiB)"),
+    (["set", "web", "memory.max=128MiB"], "memory.max: 128MiB is less than memory.size (256MiB)"),
+    (["set", "web", "memory.max=257MiB"], "memory.max: 257MiB is not a multiple of 2MiB above memory.size (256MiB)"),
+    (["resize", "web", "--cpus", "8"], "cpus.max: 4 is less than cpus.count (8)"),
+    (["resize", "web", "--memory", "2GiB"], "memory.max: 1GiB is less than memory.size (2GiB)"),
+    (["resize", "web", "--balloon", "300MiB"], "memory.balloon: 300MiB is more than memory.size (256MiB)"),
+])
+def test_sizes_of_a_stopped_vm_have_to_fit_each_other(root, argv, text):
+    vm = root.fake("web", **MOST)
+    before = vm.info()["config"]
+    assert text in root(*argv, code=2).err
+    assert vm.info()["config"] == before
+
+
 def test_a_guest_that_keeps_a_disk_is_told_and_can_be_asked_again(root, image):
     vm = root.fake("web", "ready after=1ms; busy n=1")
     vm("start", "--wait")
@@ -150,15 +165,13 @@ def test_sizes_change_together(root, image):
     (["device", "rm", "web", "disk", "data"], 3, 'no disk is called "data"'),
     (["device", "rm", "web", "disk"], 2, "needs a VM, a kind of device and its id"),
     (["device", "lsx"], 2, "needs one of add, rm, ls"),
-    (["resize", "web", "--cpus", "8"], 5, "cpus.count: cannot be changed while the VM runs: 8 is more than "
-     "cpus.max of this run (4)"),
-    (["resize", "web", "--memory", "2GiB"], 5, "memory.size: cannot be changed while the VM runs: 2GiB is more "
-     "than memory.max of this run (1GiB)"),
+    (["resize", "web", "--cpus", "8"], 2, "cpus.max: 4 is less than cpus.count (8)"),
+    (["resize", "web", "--memory", "2GiB"], 2, "memory.max: 1GiB is less than memory.size (2GiB)"),
     (["resize", "web", "--memory", "1 cow"], 2, 'memory.size: "1 cow" is not a size'),
-    (["resize", "web", "--balloon", "300MiB"], 2, "memory.balloon: 300MiB is more than the memory that it has"),
-    (["resize", "web", "--balloon", "2GiB"], 5, "2GiB is more than the memory of this run can be (1GiB)"),
+    (["resize", "web", "--balloon", "300MiB"], 2, "memory.balloon: 300MiB is more than memory.size (256MiB)"),
     (["resize", "web", "--disk", "data=1GiB"], 2, 'disks: there is no "data"'),
     (["resize", "web", "--disk", "1GiB"], 2, 'disk: "1GiB" is not ID=SIZE'),
+    (["resize", "web", "--zone", "1GiB"], 2, 'zone: "1GiB" is not ID=SIZE'),
     (["resize", "web"], 2, "no size is given"),
 ])
 def test_bad_input_is_refused_before_anything_happens(root, image, argv, code, text):
@@ -179,6 +192,24 @@ def test_a_fifth_cpu_of_a_run_that_was_made_for_one(root):
     assert r.err == ("viv: resize web: cpus.count: cannot be changed while the VM runs: 5 is more than cpus.max "
                      "of this run (1)\nhint: with --next it is from the next start on\n")
     assert "(next start)" in root("resize", "web", "--cpus", "5", "--next").out
+    vm("rm", "-f")
+
+
+def test_what_the_next_start_may_have_this_run_may_not(root):
+    vm = root.fake("web", "ready after=1ms", **MOST)
+    vm("start", "--wait")
+    root("set", "web", "cpus.max=8", "memory.max=4GiB")
+    for flag, size, text in (("--cpus", "8", "cpus.count: cannot be changed while the VM runs: 8 is more than "
+                              "cpus.max of this run (4)"),
+                             ("--memory", "2GiB", "memory.size: cannot be changed while the VM runs: 2GiB is more "
+                              "than memory.max of this run (1GiB)")):
+        assert text in root("resize", "web", flag, size, code=5).err
+    root("resize", "web", "--memory", "2GiB", "--next")
+    r = root("resize", "web", "--balloon", "1536MiB", code=5)
+    assert "memory.balloon: cannot be changed while the VM runs: 1.5GiB is more than the memory of this run " \
+           "can be (1GiB)" in r.err
+    assert root("resize", "web", "--balloon", "512MiB", code=2).err.startswith(
+        "viv: resize web: memory.balloon: 512MiB is more than the memory that it has (256MiB)")
     vm("rm", "-f")
 
 
