@@ -62,10 +62,10 @@ def viv():
 
 
 @contextlib.contextmanager
-def state_root(viv, owner=None):
+def state_root(viv, owner=None, folder=None):
     """A state root, made empty and left empty: what is still running at the end is a failure."""
     # short: the path of a socket has room for 104 bytes
-    base = tempfile.mkdtemp(prefix="viv", dir=os.environ.get("TMPDIR", "/tmp"))
+    base = tempfile.mkdtemp(prefix="viv", dir=folder or os.environ.get("TMPDIR", "/tmp"))
     _, libexec = find_viv()
     r = vivtest.Root(viv, os.path.join(base, "h"), {"VIV_LIBEXEC": libexec} if libexec else None)
     if owner is not None:
@@ -91,9 +91,15 @@ def root(viv):
 
 
 @pytest.fixture(scope="module")
-def module_root(viv):
+def folder():
+    """Where module_root lies; a file that needs another file system has its own."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def module_root(viv, folder):
     """One state root for all tests of a file, where they share a guest."""
-    with state_root(viv) as r:
+    with state_root(viv, folder=folder) as r:
         yield r
 
 

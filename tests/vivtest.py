@@ -4,6 +4,7 @@ Nothing here sleeps: waiting is poll(2) on a descriptor (inotify, pidfd, pipe) w
 """
 
 import codecs
+import contextlib
 import ctypes
 import json
 import os
@@ -136,6 +137,29 @@ def numbered(log):
                 boots.append([])
             boots[-1].append(n)
     return boots
+
+
+@contextlib.contextmanager
+def mounted(where, size, *mkfs):
+    """A file system of its own in a file beside the directory, which is made; mkfs makes it."""
+    file = where + ".img"
+    with open(file, "wb") as f:
+        f.truncate(size)
+    subprocess.run([*mkfs, file], check=True, capture_output=True)
+    os.mkdir(where)
+    subprocess.run(["mount", "-o", "loop", file, where], check=True)
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", where], check=True)
+        os.unlink(file)
+
+
+def extents(path):
+    """[(where on its device, flags)] of a file, as FIEMAP has them."""
+    out = subprocess.run(["filefrag", "-v", path], check=True, capture_output=True, text=True).stdout
+    rows = [re.split(r":\s*", line.strip()) for line in out.splitlines() if re.match(r"\s*\d+:", line)]
+    return [(row[2].split("..")[0].strip(), row[-1].split(",")) for row in rows]
 
 
 class Result:

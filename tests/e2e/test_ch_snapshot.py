@@ -1,12 +1,15 @@
 """Snapshots end to end, with the double of Cloud Hypervisor: what is kept, what is refused, and who may die meanwhile."""
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 
 import pytest
 import vivtest
-from conftest import processes
+from conftest import processes, state_root
 from test_ch_double import Lab
 
 
@@ -124,6 +127,40 @@ def test_without_shared_data_a_long_pause_must_be_wanted(lab):
     assert r.err.startswith(f"viv: snapshot web: {data}: this file system cannot share data")
     assert "hint: viv snapshot create --allow-long-pause web one" in r.err
     assert inside(vm) == [] and "paused" not in [e.get("state") for e in vm.root.events()]
+
+
+@pytest.fixture
+def sharing(viv):
+    """A lab on a file system whose files can share data."""
+    if os.geteuid() != 0 or not os.path.exists("/dev/loop0") or not shutil.which("mkfs.xfs"):
+        pytest.skip("needs root, loop devices and mkfs.xfs")
+    with contextlib.ExitStack() as stack:
+        base = stack.enter_context(tempfile.TemporaryDirectory(prefix="viv"))
+        where = stack.enter_context(vivtest.mounted(base + "/x", 320 << 20, "mkfs.xfs", "-q", "-m", "reflink=1"))
+        yield Lab(stack.enter_context(state_root(viv, folder=where)))
+
+
+def test_with_shared_data_there_is_no_long_pause(sharing):
+    """Both ways: the copy is made of the very blocks of the disk, and so is the disk that comes back."""
+    data = disk(sharing, "data", b"before" + os.urandom(1 << 20))
+    vm = ready(sharing, disks=[{"id": "data", "path": data}])
+    assert vm.root("snapshot", "create", "web", "one").out == "web: snapshot one\n"
+    kept = os.path.join(vm.dir, "snapshots/one/disks/data.img")
+
+    def shared():
+        a, b = vivtest.extents(data), vivtest.extents(kept)
+        return a == b and a and all("shared" in flags for _, flags in a)
+
+    assert shared(), (vivtest.extents(data), vivtest.extents(kept))
+    with open(data, "r+b") as f:
+        f.write(b"after!")
+        f.flush()
+        os.fsync(f.fileno())
+    assert head(kept) == b"before" and not shared()
+    vm("stop")
+    vm.root("restore", "web", "one")
+    assert head(data) == b"before" and shared()
+    vm("stop")
 
 
 def reflinks(folder):
