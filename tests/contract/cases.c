@@ -675,5 +675,7 @@ const struct contract_case contract_cases[] = {
     {"a raw call is answered in the VMM's words, or refused", -1, NULL,
      call_passes_on_what_others_say},
     {"Linux sees the interrupt", VIVI_CAP_NMI, NULL, call_linux_sees_the_nmi, ""},
+    {"what is given as firmware gets control", VIVI_CAP_BOOT_FIRMWARE, NULL,
+     contract_start_to_marker, NULL, true},
 };
 const size_t n_contract_cases = ARRAY_SIZE(contract_cases);

@@ -9,6 +9,7 @@ struct contract_case {
     const char *script; /* not NULL: needs a VMM that can be told how to misbehave (the fake) */
     void (*run)(struct world *w);
     const char *cmdline; /* not NULL: needs a VMM that runs Linux, and the demo image */
+    bool firmware;       /* the guest is not a kernel to the VMM, but its firmware */
 };
 
 /* Of all files. */

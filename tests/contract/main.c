@@ -71,6 +71,8 @@ static bool run_case(const struct vivi_driver *d, const struct vivi_probe *p, si
     }
     if (c->cmdline)
         world_init_linux(&w, d, image, c->cmdline);
+    else if (c->firmware)
+        world_init_firmware(&w, d);
     else
         world_init(&w, d, c->script);
     if (!*w.failure)

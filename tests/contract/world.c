@@ -530,7 +530,7 @@ static char *copy(const char *s)
     return s ? strdup(s) : NULL;
 }
 
-static void write_tiny_guest(struct world *w)
+static void write_tiny_guest(struct world *w, bool as_firmware)
 {
     bool pvh = w->driver->kind == VIVI_DRIVER_CLOUD_HYPERVISOR;
     const char *start = pvh ? pvh_guest_start : tiny_guest_start;
@@ -541,10 +541,10 @@ static void write_tiny_guest(struct world *w)
     path_of(path, w->dir, "guest");
     if (vivi_write_file_at(AT_FDCWD, path, start, (size_t)(end - start), VIVI_FAST, &err) < 0)
         world_fail_text(w, "guest", err.message);
-    w->config.kernel = copy(path);
+    *(as_firmware ? &w->config.firmware : &w->config.kernel) = copy(path);
 }
 
-static void make_config(struct world *w, const char *script)
+static void make_config(struct world *w, const char *script, bool as_firmware)
 {
     struct vivi_config *c = &w->config;
 
@@ -560,7 +560,7 @@ static void make_config(struct world *w, const char *script)
     if (w->driver->kind == VIVI_DRIVER_FAKE)
         c->fake_script = copy(script ? script : "keys");
     else
-        write_tiny_guest(w);
+        write_tiny_guest(w, as_firmware);
 }
 
 static void make_plan(struct world *w)
@@ -615,7 +615,15 @@ void world_init(struct world *w, const struct vivi_driver *d, const char *script
 {
     init_dirs(w, d);
     w->obeys = !script || strstr(script, "keys");
-    make_config(w, script);
+    make_config(w, script, false);
+    make_plan(w);
+}
+
+void world_init_firmware(struct world *w, const struct vivi_driver *d)
+{
+    init_dirs(w, d);
+    w->obeys = true;
+    make_config(w, NULL, true);
     make_plan(w);
 }
 

@@ -83,8 +83,10 @@ struct world {
 
 /* script: the fake's; QEMU runs the tiny guest. NULL: the default of each. */
 void world_init(struct world *w, const struct vivi_driver *d, const char *script);
+/* The tiny guest is what the VMM has as its firmware. */
+void world_init_firmware(struct world *w, const struct vivi_driver *d);
 /* A Linux guest of the demo image in dir instead of the tiny one: two CPUs, 256 MiB, two disks
- * ("root" 8 MiB, "data" 4 MiB read-only), one NIC. QEMU only. cmdline: more words for the guest. */
+ * ("root" 8 MiB, "data" 4 MiB read-only), under QEMU one NIC. cmdline: more words for the guest. */
 void world_init_linux(struct world *w, const struct vivi_driver *d, const char *dir,
                       const char *cmdline);
 void world_done(struct world *w); /* kills what lives and removes the directory */
