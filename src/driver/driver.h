@@ -218,11 +218,10 @@ enum vivi_event_kind {
     VIVI_EV_CREATED, /* the machine is made, its vCPUs do not run yet (timeline step created); start
                         only */
     VIVI_EV_PROGRESS,  /* operation op goes on: text, done of total (bytes or CPUs; total 0 =
-                        * unknown)
-                        */
+                          unknown) */
     VIVI_EV_DEVICE,    /* a device has left the machine: device_kind, id. Told once for each, before
-                         the   DONE of the removal that asked for it; also when that had timed out or
-                         nobody   had asked. */
+                          the DONE of the removal that asked for it; also when that had timed out or
+                          nobody had asked. */
     VIVI_EV_LISTENING, /* INCOMING: the other side may send now */
     VIVI_EV_HANDED_OVER, /* of a migration: all of the machine is about to be given away; from here
                             on it may run there */

@@ -4,11 +4,14 @@
  * Theory of operation. Everything goes into snapshots/<name>.tmp, which is renamed when it is
  * whole:
  *
- *   look    the disks are cloned once while the guest still runs, only to learn whether they can
- * be: a guest is not stopped for the hours that a copy may take, unless that was asked for pause if
- * it runs; the state "paused" is told, because that is what it is save    the driver writes the
- * VMM's state ("saving") copy    the disks, as they are at the same moment name    the manifest,
- * then the rename resume  if it ran before
+ *   look     the disks are cloned once while the guest still runs, only to learn whether they can
+ *            be: a guest is not stopped for the hours that a copy may take, unless that was asked
+ *            for
+ *   pause    if it runs; the state "paused" is told, because that is what it is
+ *   save     the driver writes the VMM's state ("saving")
+ *   copy     the disks, as they are at the same moment
+ *   name     the manifest, then the rename
+ *   resume   if it ran before
  *
  * Whatever fails, the guest goes on as it was and the temporary directory is removed. A monitor
  * that dies on the way leaves the step in the journal: the next one removes what is half and lets
