@@ -192,10 +192,10 @@ class Root:
         self.env.pop("VIV_RUN", None)
         self.prefix = []  # in front of every command, to run it as somebody else
 
-    def __call__(self, *argv, code=0, deadline=DEADLINE, stdin=None):
+    def __call__(self, *argv, code=0, deadline=DEADLINE, stdin=None, pass_fds=()):
         """Runs viv to its end; code None accepts any exit status."""
         r = subprocess.run([*self.prefix, self.viv, *map(str, argv)], env=self.env, capture_output=True, text=True,
-                           timeout=deadline, input=stdin,
+                           timeout=deadline, input=stdin, pass_fds=pass_fds,
                            stdin=None if stdin is not None else subprocess.DEVNULL)
         result = Result(argv, r.returncode, r.stdout, r.stderr)
         if code is not None:

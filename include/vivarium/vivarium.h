@@ -142,6 +142,14 @@ VIV_API int viv_config_parse(const char *buf, size_t len, const char *origin, vi
                              viv_error *err);
 /* "nets.n0.mac"; "disks.+data.path" adds; "disks.data-" with NULL removes. */
 VIV_API int viv_config_set(viv_config *c, const char *path, const char *value, viv_error *err);
+/*
+ * The NIC at path ("nets.n0.fd"; "nets.+n0.fd" adds it) is of type fd: a TAP device, opened with
+ * IFF_NO_PI and IFF_VNET_HDR. fd is duplicated. viv_create and viv_vm_apply hand it to their
+ * viv_vm, whose viv_vm_start hands it to the VM's keeper; that holds it as long as it lives, over
+ * reboots and restarts. A later start needs it anew: its configuration does not know where it came
+ * from. Errors: INVALID path is not of a NIC's descriptor; fd is not open.
+ */
+VIV_API int viv_config_set_fd(viv_config *c, const char *path, int fd, viv_error *err);
 /* The value as it was given; path "" of the record is the whole. NOT_FOUND: not given. */
 VIV_API int viv_config_get(const viv_config *c, const char *path, viv_rec **ret, viv_error *err);
 /* Fills what is not set from a lower layer (a profile, an image's partial configuration). */
@@ -215,7 +223,8 @@ VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);
  *   start: wait ("running" default, "ready"); timeout_ms until it runs (30000); ready_timeout_ms
  *     (the configuration's, three times as much when emulated); remove_when_ended; foreground_fd,
  *     the read end of a pipe, duplicated: when its other end is closed, the VM is stopped;
- *     unless_stopped: leaves a VM alone that was ended by stop or kill (as autostart does)
+ *     unless_stopped: leaves a VM alone that was ended by stop or kill (as autostart does);
+ *     own_fds: nets.*.fd of the configuration are numbers of descriptors of the caller
  *   stop: timeout_ms (the configuration's; 0 = kill); kill (default 1; 0 = give up with TIMEOUT);
  *     for_now: it is wanted all the same, so autostart starts it with the host's next boot
  *   kill: timeout_ms (5000); force

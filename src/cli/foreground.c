@@ -324,7 +324,7 @@ static int turn(struct foreground *f, int signal_fd, viv_error *err)
 static int begin(struct foreground *f, int pipe_read, viv_error *err)
 {
     cleanup_opts viv_opts *o = NULL;
-    int r = viv_opts_new(&o, err);
+    int r = vivi_start_opts(&o, err);
 
     if (r >= 0)
         r = viv_opts_set_i64(o, "foreground_fd", pipe_read, err);

@@ -27,7 +27,7 @@ static int detach(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *
                              .ctx = &s};
     int code;
 
-    if (viv_opts_new(&o, &err) < 0 ||
+    if (vivi_start_opts(&o, &err) < 0 ||
         (how->remove && viv_opts_set_bool(o, "remove_when_ended", 1, &err) < 0))
         return vivi_cli_fail(c, viv_vm_name(vm), &err);
     verb.opts = o;

@@ -21,7 +21,7 @@ static int start(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *h
                              .explain = vivi_explain_wait,
                              .starts = true,
                              .ctx = &s};
-    int r = viv_opts_new(&o, &err);
+    int r = vivi_start_opts(&o, &err);
 
     if (r == 0)
         r = viv_opts_set_i64(o, "foreground_fd", pipe_read, &err);

@@ -110,6 +110,13 @@ static int dry_run(struct vivi_cli *c)
     return c->code;
 }
 
+int vivi_start_opts(viv_opts **ret, viv_error *err)
+{
+    int r = viv_opts_new(ret, err);
+
+    return r < 0 ? r : viv_opts_set_bool(*ret, "own_fds", 1, err);
+}
+
 int vivi_cmd_start(struct vivi_cli *c)
 {
     cleanup_opts viv_opts *o = NULL;
@@ -128,7 +135,7 @@ int vivi_cmd_start(struct vivi_cli *c)
 
     if (vivi_args_has(&c->args, "--dry-run"))
         return dry_run(c);
-    if (given < 0 || viv_opts_new(&o, &err) < 0 ||
+    if (given < 0 || vivi_start_opts(&o, &err) < 0 ||
         (given && !s.wait && viv_opts_set_i64(o, "timeout_ms", ms, &err) < 0) ||
         (vivi_args_has(&c->args, "--unless-stopped") &&
          viv_opts_set_bool(o, "unless_stopped", 1, &err) < 0))

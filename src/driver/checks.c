@@ -14,6 +14,7 @@
 #define SECTOR_BYTES    512
 #define SERIAL_ID_BYTES 20 /* of a virtio block device, as the guest sees it */
 #define TAP_NAME_BYTES  15
+#define FD_ID_BYTES     40        /* of the id of a NIC of type fd, which names it to the keeper */
 #define PIECE_BYTES     (2 * MIB) /* in which memory comes and goes */
 
 /* ---- fields of other drivers ---- */
@@ -360,28 +361,51 @@ static int check_slot(const struct vivi_config *c, const struct vivi_net *n,
                         l->vmm, l->max_nets);
 }
 
+static int net_problem(const struct vivi_net *n, const char *key, struct vivi_problems *p,
+                       const char *text)
+{
+    char field[128];
+
+    (void)snprintf(field, sizeof(field), "nets.%s.%s", n->id, key);
+    return vivi_problem(p, VIV_E_INVALID, field, NULL, "%s", text);
+}
+
 static int check_tap(const struct vivi_net *n, struct vivi_problems *p)
 {
     char field[128];
 
-    (void)snprintf(field, sizeof(field), "nets.%s.tap", n->id);
-    if (n->socket && n->type != VIVI_NET_VHOST_USER) {
-        (void)snprintf(field, sizeof(field), "nets.%s.socket", n->id);
-        return vivi_problem(p, VIV_E_INVALID, field, NULL, "is only for a NIC of type vhost-user");
-    }
-    if (n->type != VIVI_NET_TAP)
-        return n->tap ? vivi_problem(p, VIV_E_INVALID, field, NULL, "is only for a NIC of type tap")
-                      : 0;
     if (!n->tap || !*n->tap)
-        return vivi_problem(p, VIV_E_INVALID, field, NULL, "is missing: the name of a TAP device");
+        return net_problem(n, "tap", p, "is missing: the name of a TAP device");
+    (void)snprintf(field, sizeof(field), "nets.%s.tap", n->id);
     if (strlen(n->tap) > TAP_NAME_BYTES || strpbrk(n->tap, "/ \t:%"))
         return vivi_problem(p, VIV_E_INVALID, field, NULL,
                             "\"%s\" is not the name of a network device", n->tap);
-    if (n->n_forwards > 0) {
-        (void)snprintf(field, sizeof(field), "nets.%s.forward", n->id);
-        return vivi_problem(p, VIV_E_INVALID, field, NULL, "is only for a NIC of type nat");
-    }
     return 0;
+}
+
+static int check_fd(const struct vivi_net *n, struct vivi_problems *p)
+{
+    if (n->queues > 1)
+        return net_problem(n, "queues", p, "one descriptor is one pair of queues");
+    if (strlen(n->id) > FD_ID_BYTES)
+        return net_problem(n, "id", p, "is too long for a NIC of type fd (at most 40 characters)");
+    return 0;
+}
+
+/* What belongs to one type of NIC stands at no other. */
+static int check_type(const struct vivi_net *n, struct vivi_problems *p)
+{
+    if (n->socket && n->type != VIVI_NET_VHOST_USER)
+        return net_problem(n, "socket", p, "is only for a NIC of type vhost-user");
+    if (n->tap && n->type != VIVI_NET_TAP)
+        return net_problem(n, "tap", p, "is only for a NIC of type tap");
+    if (n->fd > 0 && n->type != VIVI_NET_FD)
+        return net_problem(n, "fd", p, "is only for a NIC of type fd");
+    if (n->n_forwards > 0 && (n->type == VIVI_NET_TAP || n->type == VIVI_NET_FD))
+        return net_problem(n, "forward", p, "is only for a NIC of type nat");
+    if (n->type == VIVI_NET_TAP)
+        return check_tap(n, p);
+    return n->type == VIVI_NET_FD ? check_fd(n, p) : 0;
 }
 
 int vivi_check_nets(const struct vivi_config *c, const struct vivi_limits *l,
@@ -391,7 +415,7 @@ int vivi_check_nets(const struct vivi_config *c, const struct vivi_limits *l,
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, "nets", NULL, "%s takes at most %zu networks",
                               l->vmm, l->max_nets));
     for (size_t i = 0; i < c->n_nets; i++)
-        VIVI_TRY(check_tap(&c->nets[i], p));
+        VIVI_TRY(check_type(&c->nets[i], p));
     for (size_t i = 0; i < c->n_nets; i++)
         VIVI_TRY(check_slot(c, &c->nets[i], l, p));
     return 0;

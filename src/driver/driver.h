@@ -269,12 +269,15 @@ struct vivi_driver_event {
  * log; completes by the drained slot with the log's size. Of a to_driver stream, all bytes up to
  * that size are offered to input before drained is called. Never calls drained from inside the
  * call.
+ *
+ * fd: a descriptor that came from outside (VIVI_NIC_FD and an id); borrowed, −1: it is not here.
  */
 struct vivi_driver_host {
     void *ctx;
     const struct vivi_loop *loop;
     void (*event)(void *ctx, const struct vivi_driver_event *e);
     int (*drain)(void *ctx, const char *name, uint64_t token, viv_error *err);
+    int (*fd)(void *ctx, const char *name);
 };
 
 struct vivi_machine_start {

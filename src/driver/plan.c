@@ -100,6 +100,7 @@ static const char *port_kind_name(enum vivi_port_kind k)
     case VIVI_PORT_FIFO_IN: return "fifo-in";
     case VIVI_PORT_PTY: return "pty";
     case VIVI_PORT_SOCKET: return "socket";
+    case VIVI_PORT_HELD: return "held";
     case VIVI_PORT_DIR: return "dir";
     }
     return "?";

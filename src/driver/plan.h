@@ -22,6 +22,8 @@ enum vivi_port_kind {
                            monitor writes to it */
     VIVI_PORT_SOCKET,   /* a socket that the VMM itself binds at run_dir/name: what an earlier run
                            left there is removed before, and this one's afterwards */
+    VIVI_PORT_HELD,     /* a descriptor that came from outside and that the keeper holds under name,
+                           as child_fd; it stays held */
     VIVI_PORT_DIR       /* a directory's descriptor (O_PATH) as child_fd: run_dir for the name
                            VIVI_DIR_RUN, else vm_dir. What is named below /proc/self/fd/<child_fd>
                            is right in every process that goes on with this VM, wherever its
@@ -30,6 +32,9 @@ enum vivi_port_kind {
 
 #define VIVI_DIR_RUN "dir.run"
 #define VIVI_DIR_VM  "dir.vm"
+
+/* The keeper's name of a NIC of type fd: this and its id. */
+#define VIVI_NIC_FD "nic."
 
 struct vivi_port {
     enum vivi_port_kind kind;

@@ -452,6 +452,7 @@ int viv_vm_apply(viv_vm *m, const viv_config *config, const viv_opts *o, viv_op 
                           .o = o,
                           .config = config,
                           .q.changes = true};
+    int r = vivi_given_add(&m->given, &config->given, err);
 
-    return vivi_call_run(&c, ret_op, ret_result, err);
+    return r < 0 ? r : vivi_call_run(&c, ret_op, ret_result, err);
 }

@@ -91,6 +91,31 @@ int viv_config_set(viv_config *c, const char *path, const char *value, viv_error
     return r;
 }
 
+int viv_config_set_fd(viv_config *c, const char *path, int fd, viv_error *err)
+{
+    static const char list[] = "nets.", leaf[] = ".fd";
+    size_t head = strlen(list), n = strlen(path);
+    struct vivi_given given = {.n = 0};
+    viv_error why = VIV_ERROR_INIT;
+    char id[64], type[128];
+    int r;
+
+    if (strncmp(path, list, head) != 0 || n <= head + strlen(leaf) ||
+        strcmp(path + n - strlen(leaf), leaf) != 0 || n >= head + sizeof(id))
+        return vivi_fail_field(err, VIV_E_INVALID, path,
+                               "takes no descriptor (example: nets.n0.fd)");
+    (void)snprintf(type, sizeof(type), "%.*s.type", (int)(n - strlen(leaf)), path);
+    (void)snprintf(id, sizeof(id), "%.*s", (int)(n - head - strlen(leaf)), path + head);
+    r = vivi_given_put(&given, id[0] == '+' ? id + 1 : id, fd, &why);
+    if (r < 0)
+        return vivi_fail_field(err, -r, path, "%s", why.message);
+    r = viv_config_set(c, type, "fd", err);
+    if (r == 0)
+        r = vivi_given_add(&c->given, &given, err);
+    vivi_given_done(&given);
+    return r;
+}
+
 int viv_config_get(const viv_config *c, const char *path, viv_rec **ret, viv_error *err)
 {
     json_t *j = vivi_config_get(c->doc, path);
@@ -116,6 +141,7 @@ void viv_config_free(viv_config *c)
         return;
     json_decref(c->doc);
     json_decref(c->touched);
+    vivi_given_done(&c->given);
     free(c->base_dir);
     free(c);
 }

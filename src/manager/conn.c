@@ -36,15 +36,27 @@ static void fail(struct viv_op *op, const viv_error *err)
 
 /* ---- sending ---- */
 
+/* All that goes with the request. */
+static size_t fds_of(const struct viv_op *op, int ret[VIVI_MAX_FDS])
+{
+    size_t n = 0;
+
+    if (op->own_fd >= 0)
+        ret[n++] = op->own_fd;
+    for (size_t i = 0; i < op->nics.n; i++)
+        ret[n++] = op->nics.fds[i];
+    return n;
+}
+
 /* One send. > 0 bytes gone, 0 would block, < 0 the peer is gone. */
 static ssize_t send_some(struct viv_op *op)
 {
-    bool with_fd = op->request_queued && op->own_fd >= 0;
-    ssize_t n =
-        vivi_send_fds(op->fd, op->out.data, op->out.len, &op->own_fd, with_fd ? 1 : 0, NULL);
+    int fds[VIVI_MAX_FDS];
+    size_t n_fds = op->request_queued ? fds_of(op, fds) : 0;
+    ssize_t n = vivi_send_fds(op->fd, op->out.data, op->out.len, fds, n_fds, NULL);
 
     if (n > 0)
-        op->request_queued = false; /* the descriptor went with the first byte */
+        op->request_queued = false; /* the descriptors went with the first byte */
     return n == -VIV_E_BUSY ? 0 : n;
 }
 
@@ -78,14 +90,15 @@ static bool send_message(struct viv_op *op, enum vivi_control_op kind, json_t *b
 {
     viv_error err = VIV_ERROR_INIT;
     size_t before = op->out.len;
-    size_t n_fds = kind == VIVI_CTL_REQUEST && op->own_fd >= 0 ? 1 : 0;
+    int fds[VIVI_MAX_FDS];
+    size_t n_fds = kind == VIVI_CTL_REQUEST ? fds_of(op, fds) : 0;
     int r = body_consume ? vivi_control_encode_fds(&op->out, (uint8_t)op->protocol, kind,
                                                    body_consume, n_fds)
                          : -VIV_E_NO_MEMORY;
 
     json_decref(body_consume);
-    if (r == 0 && op->request_queued && op->own_fd >= 0)
-        vivi_frame_announce(&op->out, before, 1);
+    if (r == 0 && op->request_queued && n_fds > 0)
+        vivi_frame_announce(&op->out, before, (uint8_t)n_fds);
     if (r == 0)
         return flush(op);
     if (r == -VIV_E_NO_MEMORY)

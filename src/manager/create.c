@@ -157,6 +157,11 @@ int viv_create(viv *v, const viv_config *c, uint64_t flags, viv_vm **ret, int *r
         r = vivi_fail(err, VIV_E_BUSY, "somebody else creates and removes it all the time");
     if (r < 0)
         return r;
+    r = vivi_given_add(&vm->given, &c->given, err);
+    if (r < 0) {
+        viv_vm_free(vm);
+        return r;
+    }
     if (ret_changed)
         *ret_changed = changed;
     if (ret)

@@ -22,6 +22,8 @@ int vivi_vm_new(viv *v, const struct vivi_vmdir *d, viv_vm **ret, viv_error *err
 
 void viv_vm_free(viv_vm *m)
 {
+    if (m)
+        vivi_given_done(&m->given);
     free(m);
 }
 

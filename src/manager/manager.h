@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "driver/driver.h"
+#include "manager/given.h"
 #include "manager/pollset.h"
 #include "model/diff.h"
 #include "store/control.h"
@@ -46,6 +47,7 @@ struct viv_vm {
     viv *v; /* borrowed */
     char name[64];
     char uuid[VIVI_UUID_SIZE]; /* "" for a broken VM whose uuid is lost */
+    struct vivi_given given;   /* goes along with a start */
 };
 
 struct vivi_row;
@@ -68,6 +70,7 @@ struct viv_config {
     char base[VIVI_DIGEST_SIZE]; /* of the VM's configuration that it was made from, or "" */
     bool of_run;                 /* of the one of its run */
     json_t *touched;             /* owned; paths set since; NULL: whatever waits is meant, too */
+    struct vivi_given given;
 };
 
 /* ---- records (rec.c) ---- */
@@ -197,6 +200,7 @@ struct vivi_request_of {
     bool once;            /* a lost connection is its end: never asked a second time */
     struct vivi_job *job; /* consumed also on failure: goes on with the answer's descriptor; NULL */
     int send_fd;          /* goes with the request; −1: none; borrowed (duplicated) */
+    struct vivi_given nics; /* go with it, too; consumed also on failure */
 };
 
 struct viv_op {
@@ -204,7 +208,8 @@ struct viv_op {
     viv *v;
     char name[64], uuid[VIVI_UUID_SIZE], id[VIVI_UUID_SIZE];
     struct vivi_request_of what;
-    int own_fd;           /* our duplicate of send_fd */
+    int own_fd; /* our duplicate of send_fd */
+    struct vivi_given nics;
     struct vivi_job *job; /* owned: what follows the monitor's answer; job.h */
     enum vivi_phase phase;
     bool asked;    /* the request was sent at least once */
@@ -214,7 +219,7 @@ struct viv_op {
     struct vivi_source source;
     struct vivi_frames frames;
     struct vivi_buf out;
-    bool request_queued; /* out holds the request: its first byte carries own_fd */
+    bool request_queued; /* out holds the request: its first byte carries own_fd and nics */
     unsigned protocol;
     /* keeper */
     int status_fd;

@@ -52,6 +52,7 @@ void vivi_op_destroy(struct viv_op *op)
     vivi_job_free(op->job);
     unlink_op(op);
     vivi_close(&op->own_fd);
+    vivi_given_done(&op->nics);
     vivi_close(&op->result_fd);
     vivi_frames_done(&op->frames);
     vivi_buf_done(&op->out);
@@ -69,6 +70,7 @@ void vivi_op_end(struct viv_op *op, const viv_error *err)
     if (op->job)
         vivi_job_close(op->job);
     vivi_close(&op->own_fd);
+    vivi_given_done(&op->nics);
     op->phase = VIVI_PH_DONE;
     op->deadline_us = op->retry_us = op->force_us = VIVI_NEVER;
     if (err && err->code) {
@@ -258,9 +260,11 @@ void vivi_op_due(struct viv_op *op, uint64_t now_us)
 static int make(const viv_vm *m, const struct vivi_request_of *what, viv_op **ret, viv_error *err)
 {
     struct viv_op *op = calloc(1, sizeof(*op));
+    struct vivi_given nics = what->nics;
     int r = 0;
 
     if (!op) {
+        vivi_given_done(&nics);
         json_decref(what->args);
         vivi_job_free(what->job);
         return vivi_fail_oom(err);
@@ -268,6 +272,8 @@ static int make(const viv_vm *m, const struct vivi_request_of *what, viv_op **re
     memcpy(op->name, m->name, sizeof(op->name));
     memcpy(op->uuid, m->uuid, sizeof(op->uuid));
     op->what = *what;
+    op->nics = nics;
+    op->what.nics.n = 0;
     op->job = what->job;
     if (op->job)
         op->job->op = op;

@@ -19,6 +19,7 @@ static const struct {
     {"hard", VIVI_OPT_BOOL},
     {"for_now", VIVI_OPT_BOOL},
     {"unless_stopped", VIVI_OPT_BOOL},
+    {"own_fds", VIVI_OPT_BOOL},
     {"stdin_fd", VIVI_OPT_I64},
     {"stdout_fd", VIVI_OPT_I64},
     {"stderr_fd", VIVI_OPT_I64},

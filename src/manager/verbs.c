@@ -154,10 +154,48 @@ static int start_request(struct vivi_call *c, viv_error *err)
     return c->q.args ? 0 : vivi_fail_oom(err);
 }
 
+/* The numbers of the configuration are the caller's descriptors. One that is not open there may be
+ * held from an earlier start: the monitor knows. */
+static void add_own_fds(struct vivi_call *c)
+{
+    cleanup_json json_t *config = NULL;
+    size_t i;
+    json_t *net;
+
+    if (vivi_json_read(c->d.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &config, NULL) < 0)
+        return;
+    json_array_foreach(json_object_get(config, "nets"), i, net)
+    {
+        const char *id = json_string_value(json_object_get(net, "id"));
+        const json_t *fd = json_object_get(net, "fd");
+
+        if (id && json_is_integer(fd))
+            (void)vivi_given_put(&c->q.nics, id, (int)json_integer_value(fd), NULL);
+    }
+}
+
+static int give_nics(struct vivi_call *c, viv_error *err)
+{
+    json_t *ids = NULL;
+
+    if (vivi_opt_bool(c->o, "own_fds", false))
+        add_own_fds(c);
+    if (vivi_given_add(&c->q.nics, &c->m->given, err) < 0)
+        return -VIV_E_INVALID;
+    if (c->q.nics.n == 0)
+        return 0;
+    ids = json_array();
+    for (size_t i = 0; i < c->q.nics.n; i++)
+        (void)json_array_append_new(ids, json_string(c->q.nics.ids[i]));
+    return json_object_set_new(c->q.args, "nics", ids) < 0 ? vivi_fail_oom(err) : 0;
+}
+
 static int prepare_start(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
     int r = start_request(c, err);
 
+    if (r == 0)
+        r = give_nics(c, err);
     if (r < 0 || !was_stopped(c))
         return r;
     *ret_local = vivi_call_as_it_is(&c->s);
@@ -306,10 +344,12 @@ static int begin(struct vivi_call *c, viv_op **ret, viv_error *err)
         json_object_set_new(c->q.args, "async", json_true()) < 0)
         r = vivi_fail_oom(err);
     if (r < 0) {
+        vivi_given_done(&c->q.nics);
         json_decref(c->q.args);
         return r;
     }
     if (local) {
+        vivi_given_done(&c->q.nics);
         json_decref(c->q.args);
         return vivi_op_finished(c->m, local, ret, err);
     }
@@ -342,7 +382,7 @@ int viv_vm_start(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_re
     struct vivi_call c = {.verb = "start",
                           .options =
                               "wait timeout_ms ready_timeout_ms remove_when_ended foreground_fd "
-                              "unless_stopped",
+                              "unless_stopped own_fds",
                           .need = VIVI_NEED_REPAIRED,
                           .prepare = prepare_start,
                           .m = m,

@@ -177,7 +177,7 @@ enum vivi_ready_by {
 
 enum vivi_restart { VIVI_RESTART_NEVER, VIVI_RESTART_ON_FAILURE, VIVI_RESTART_ALWAYS };
 
-enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP, VIVI_NET_VHOST_USER };
+enum vivi_net_type { VIVI_NET_NAT, VIVI_NET_TAP, VIVI_NET_FD, VIVI_NET_VHOST_USER };
 enum vivi_disk_format { VIVI_DISK_RAW, VIVI_DISK_QCOW2, VIVI_DISK_VHD, VIVI_DISK_VHDX };
 enum vivi_disk_cache { VIVI_CACHE_AUTO, VIVI_CACHE_NONE };
 enum vivi_memory_hotplug { VIVI_MEMORY_VIRTIO, VIVI_MEMORY_ACPI };
@@ -224,6 +224,7 @@ struct vivi_net {
     char *id;
     enum vivi_net_type type;
     char *tap, *socket; /* NULL = absent */
+    uint32_t fd;        /* of type fd: its number where the VM is started; 0 = not by number */
     uint32_t mtu;       /* 0 = as it is */
     uint32_t queues;    /* pairs; 0 = 1 */
     enum vivi_offload offload;

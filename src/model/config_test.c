@@ -218,7 +218,7 @@ static void words_of_a_choice_are_listed(void **state)
     is_refused("driver: xen\n", "config a.yaml:1: driver: \"xen\" is not one of auto, "
                                 "cloud-hypervisor, vz, qemu, fake");
     is_refused("nets: [{type: tun}]\n",
-               "config a.yaml:1: nets.n0.type: \"tun\" is not one of nat, tap, "
+               "config a.yaml:1: nets.n0.type: \"tun\" is not one of nat, tap, fd, "
                "vhost-user");
     is_refused("accel: auto|kvm\n",
                "config a.yaml:1: accel: \"auto|kvm\" is not one of auto, kvm, tcg, hvf");

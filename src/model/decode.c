@@ -17,7 +17,7 @@
 static const char *const ready_words[] = {"auto", "marker", "agent", "tcp:PORT", "none"};
 static const char *const agent_words[] = {"auto", "on", "off"};
 static const char *const restart_words[] = {"never", "on-failure", "always"};
-static const char *const net_words[] = {"nat", "tap", "vhost-user"};
+static const char *const net_words[] = {"nat", "tap", "fd", "vhost-user"};
 static const char *const format_words[] = {"raw", "qcow2", "vhd", "vhdx"};
 static const char *const cache_words[] = {"auto", "none"};
 static const char *const hotplug_words[] = {"virtio-mem", "acpi"};
@@ -84,6 +84,7 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"nets.*.id", VIVI_DECODE_STRING, AT(vivi_net, id)},
     {"nets.*.type", VIVI_DECODE_WORD, AT(vivi_net, type), WORDS(net_words)},
     {"nets.*.tap", VIVI_DECODE_STRING, AT(vivi_net, tap)},
+    {"nets.*.fd", VIVI_DECODE_U32, AT(vivi_net, fd)},
     {"nets.*.slot", VIVI_DECODE_U32, AT(vivi_net, slot)},
     {"nets.*.socket", VIVI_DECODE_STRING, AT(vivi_net, socket)},
     {"nets.*.mtu", VIVI_DECODE_U32, AT(vivi_net, mtu)},

@@ -138,7 +138,7 @@ static void a_flag_adds_a_whole_element(void **state)
     set_fails("{}", "disks.+", "/a,ro,ro", "disks.+.readonly: is given twice");
     set_fails("{}", "disks.+", "/a,", "disks.+.\"\": unknown field");
     set_fails("{}", "nets.+", "tun",
-              "nets.+.type: \"tun\" is not one of nat, tap, "
+              "nets.+.type: \"tun\" is not one of nat, tap, fd, "
               "vhost-user");
     set_fails("{}", "disks.+", NULL, "disks: + needs a value");
 }

@@ -160,7 +160,8 @@ static bool is_ours(struct vivi_monitor *m, const char *name)
         if (strcmp(name, always[i]) == 0)
             return true;
     }
-    return vivi_stream_find(&m->streams, name) != NULL ||
+    return strncmp(name, VIVI_NIC_FD, strlen(VIVI_NIC_FD)) == 0 ||
+           vivi_stream_find(&m->streams, name) != NULL ||
            (vivi_terminal_name(m) && strcmp(vivi_terminal_name(m), name) == 0);
 }
 

@@ -108,6 +108,11 @@ static bool may_device(const struct vivi_monitor *m, const struct vivi_change *c
 
     if (vivi_machine_may_device(&m->machine, w->device, adding, err) < 0)
         return false;
+    if (w->device == VIVI_DEV_NET && m->config_valid &&
+        vivi_nics_is_given(&m->config, w->id, c->to)) {
+        (void)vivi_fail(err, VIV_E_UNSUPPORTED, "a NIC of type fd comes and goes with a start");
+        return false;
+    }
     if (adding || w->device != VIVI_DEV_DISK || !m->config_valid ||
         !is_root_disk(&m->config, w->id))
         return true;

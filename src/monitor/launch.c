@@ -41,6 +41,21 @@ static int path_of(const struct vivi_monitor *m, const char *name, char ret[512]
     return 0;
 }
 
+static int map_to(struct apply *a, const char *name, const char *suffix, int child_fd,
+                  viv_error *err)
+{
+    int n;
+
+    if (a->n == MAP_MAX)
+        return vivi_fail(err, VIV_E_INTERNAL, "a plan with more than %d descriptors", MAP_MAX);
+    n = snprintf(a->names[a->n], VIVI_KEEPER_NAME_MAX, "%s%s", name, suffix);
+    if (n < 0 || n >= VIVI_KEEPER_NAME_MAX)
+        return vivi_fail(err, VIV_E_INVALID, "%s: too long a name", name);
+    a->map[a->n] = (struct vivi_keeper_map){child_fd, a->names[a->n]};
+    a->n++;
+    return 0;
+}
+
 /* A descriptor that only the child needs. */
 struct loan {
     const char *name, *suffix;
@@ -51,21 +66,9 @@ struct loan {
 static int lend(struct apply *a, const struct loan *l, viv_error *err)
 {
     cleanup_close int fd = l->fd;
-    char *name;
-    int n, r;
+    int r = map_to(a, l->name, l->suffix, l->child_fd, err);
 
-    if (a->n == MAP_MAX)
-        return vivi_fail(err, VIV_E_INTERNAL, "a plan with more than %d descriptors", MAP_MAX);
-    name = a->names[a->n];
-    n = snprintf(name, VIVI_KEEPER_NAME_MAX, "%s%s", l->name, l->suffix);
-    if (n < 0 || n >= VIVI_KEEPER_NAME_MAX)
-        return vivi_fail(err, VIV_E_INVALID, "%s: too long a name", l->name);
-    r = vivi_keeper_hold(&a->m->keeper, name, fd, err);
-    if (r < 0)
-        return r;
-    a->map[a->n] = (struct vivi_keeper_map){l->child_fd, name};
-    a->n++;
-    return 0;
+    return r < 0 ? r : vivi_keeper_hold(&a->m->keeper, a->map[a->n - 1].name, fd, err);
 }
 
 static int apply_listen(struct apply *a, const struct vivi_port *p, viv_error *err)
@@ -196,6 +199,7 @@ static int apply_port(struct apply *a, const struct vivi_port *p, viv_error *err
     case VIVI_PORT_FIFO_IN: return apply_fifo(a, p, err);
     case VIVI_PORT_PTY: return apply_pty(a, p, err);
     case VIVI_PORT_SOCKET: return apply_socket(a, p, err);
+    case VIVI_PORT_HELD: return map_to(a, p->name, "", p->child_fd, err);
     case VIVI_PORT_DIR: return apply_dir(a, p, err);
     }
     return 0;
@@ -276,6 +280,8 @@ void vivi_launch_spawned(struct vivi_monitor *m)
     for (size_t i = 0; i < m->plan.n_ports; i++) {
         const struct vivi_port *p = &m->plan.ports[i];
 
+        if (p->kind == VIVI_PORT_HELD)
+            continue;
         if (p->kind == VIVI_PORT_LISTEN) {
             drop(m, p->name, "");
             continue;

@@ -73,8 +73,11 @@ static void prepare(struct vivi_monitor *m, const struct vivi_monitor_setup *s)
     vivi_state_init(&m->st);
     vivi_streams_init(&m->streams);
     vivi_consoles_init(&m->consoles, s->loop);
-    m->host = (struct vivi_driver_host){
-        .ctx = m, .loop = s->loop, .event = vivi_life_event, .drain = vivi_life_drain};
+    m->host = (struct vivi_driver_host){.ctx = m,
+                                        .loop = s->loop,
+                                        .event = vivi_life_event,
+                                        .drain = vivi_life_drain,
+                                        .fd = vivi_nics_fd};
     m->ladder = (struct vivi_ladder){.loop = s->loop, .ops = &vivi_ladder_rungs, .ctx = m};
 }
 

@@ -25,6 +25,7 @@
 #include "monitor/console.h"
 #include "monitor/fdtable.h"
 #include "monitor/keeper_client.h"
+#include "monitor/nics.h"
 #include "monitor/ready.h"
 #include "monitor/ready_port.h"
 #include "monitor/uses.h"

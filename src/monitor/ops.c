@@ -344,7 +344,9 @@ static int begin_start(struct ask *a, viv_error *err)
         vivi_desire_now(m, VIVI_DESIRED_RUNNING);
         return answer_now(m, a->c, q, false, err);
     }
-    r = vivi_start_prepare(m, &l, &problems, err);
+    r = vivi_nics_take(m, q->args, a->f, q->foreground ? 1 : 0, err);
+    if (r >= 0)
+        r = vivi_start_prepare(m, &l, &problems, err);
     if (r < 0 && problems) {
         vivi_serve_problems(a->c, q->id, err, problems);
         return 0;

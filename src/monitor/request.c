@@ -10,7 +10,7 @@ static const struct {
     bool changes, has_body;
 } verbs[VIVI_VERB_COUNT_] = {
     [VIVI_VERB_NONE] = {"none", false, false},
-    [VIVI_VERB_START] = {"start", true, false},
+    [VIVI_VERB_START] = {"start", true, true},
     [VIVI_VERB_STOP] = {"stop", true, false},
     [VIVI_VERB_KILL] = {"kill", true, false},
     [VIVI_VERB_REBOOT] = {"reboot", true, false},

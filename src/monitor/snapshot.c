@@ -289,6 +289,8 @@ int vivi_snapshot_prepare(struct vivi_monitor *m, const char *name, bool slow, v
     int r = vivi_machine_may(&m->machine, "snapshot", err);
 
     if (r == 0)
+        r = vivi_nics_may_save(&m->config, err);
+    if (r == 0)
         r = vivi_snapshot_check_name(name, err);
     if (r < 0)
         return r;

@@ -156,6 +156,8 @@ int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_fro
         return r;
     r = read_config(m, from, &l, err);
     if (r >= 0)
+        r = vivi_nics_check(m, &l.config, err);
+    if (r >= 0)
         r = find_driver(m, &l, err);
     if (r >= 0)
         r = m->env->facts(&l.config, l.driver, m->cache_dir, &f, err);
@@ -187,6 +189,7 @@ void vivi_start_install(struct vivi_monitor *m, struct vivi_launch *l)
         vivi_config_done(&m->config);
     m->config = l->config;
     m->config_valid = true;
+    vivi_nics_drop_others(m, &m->config);
     vivi_plan_done(&m->plan);
     m->plan = l->plan;
     json_decref(m->doc);

@@ -3,11 +3,14 @@
 
     ctypes_test.py LIBRARY
 """
+import contextlib
 import ctypes as c
+import fcntl
 import json
 import os
 import select
 import shutil
+import struct
 import sys
 import tempfile
 
@@ -26,6 +29,7 @@ for name, result, *args in [
         ("viv_open", c.c_int, S, c.c_uint64, P, P), ("viv_close", None, P), ("viv_fd", c.c_int, P),
         ("viv_dispatch", c.c_int, P, P), ("viv_wake", None, P),
         ("viv_config_parse", c.c_int, S, c.c_size_t, S, P, P), ("viv_config_free", None, P),
+        ("viv_config_set_fd", c.c_int, P, S, c.c_int, P),
         ("viv_create", c.c_int, P, P, c.c_uint64, P, P, P), ("viv_vm_free", None, P),
         ("viv_lookup", c.c_int, P, S, P, P), ("viv_vm_name", S, P),
         ("viv_ls", c.c_int, P, S, P, P), ("viv_list_len", c.c_size_t, P),
@@ -102,9 +106,58 @@ def call_its_vmm(vm):
     assert err.field == b"method"
 
 
+def open_tap():
+    """An open TAP device and its name; None where there can be none."""
+    try:
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        ifr = fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", b"vivp%d", 0x5002))
+    except OSError:
+        return None
+    return fd, ifr[:16].rstrip(b"\0").decode()
+
+
+def has_tap(pid, name):
+    where = f"/proc/{pid}/fdinfo"
+    for fd in os.listdir(where):
+        with contextlib.suppress(FileNotFoundError), open(os.path.join(where, fd), encoding="utf-8") as f:
+            if f"iff:\t{name}\n" in f.read():
+                return True
+    return False
+
+
+def give_a_nic(v):
+    """A descriptor goes with the configuration to the VM, and with its start to the VM's keeper."""
+    err, vm, result = Error(size=c.sizeof(Error)), P(), P()
+    yaml = b"name: nic\ndriver: fake\nfake: {script: ready}\n"
+    config = call("viv_config_parse", yaml, len(yaml), None, out=True)
+    assert lib.viv_config_set_fd(config, b"nets.n0.mac", 0, c.byref(err)) == -2 and err.field == b"nets.n0.mac"
+    assert lib.viv_config_set_fd(config, b"nets.+n0.fd", 99999, c.byref(err)) == -2
+    assert err.message == b"nets.+n0.fd: 99999 is not an open descriptor", err.message
+    tap = open_tap()
+    if tap is None:
+        lib.viv_config_free(config)
+        return "ok 7 # SKIP needs /dev/net/tun and the right to make a TAP device"
+    assert lib.viv_config_set_fd(config, b"nets.+n0.fd", tap[0], c.byref(err)) == 0, err.message
+    os.close(tap[0])
+    assert lib.viv_create(v, config, 0, c.byref(vm), None, c.byref(err)) == 0, err.message
+    lib.viv_config_free(config)
+    assert lib.viv_vm_start(vm, None, None, c.byref(result), c.byref(err)) == 0, err.message
+    lib.viv_rec_free(result)
+    info = call("viv_vm_info", vm, out=True)
+    record = json.loads(lib.viv_rec_json(info))
+    assert [n["type"] for n in record["config"]["nets"]] == ["fd"]
+    assert has_tap(record["keeper"]["pid"], tap[1]) and has_tap(os.getpid(), tap[1])
+    lib.viv_rec_free(info)
+    assert lib.viv_vm_stop(vm, None, None, None, c.byref(err)) == 0, err.message
+    assert lib.viv_vm_remove(vm, None, None, None, c.byref(err)) == 0, err.message
+    lib.viv_vm_free(vm)
+    assert not has_tap(os.getpid(), tap[1])
+    return "ok 7 - a NIC is given as a descriptor"
+
+
 def main():
     root = tempfile.mkdtemp(prefix="vivp.")
-    print("1..7")
+    print("1..8")
     try:
         assert c.sizeof(Error) == 1024
         assert lib.viv_code_name(-3) == b"NOT_FOUND" and lib.viv_code_exit(3) == 3
@@ -139,13 +192,14 @@ def main():
         print("ok 5 - programs run in its guest, and end")
         call_its_vmm(vm)
         print("ok 6 - its VMM does what it can")
+        print(give_a_nic(v))
         assert lib.viv_vm_stop(vm, None, None, None, c.byref(err)) == 0, err.message
         assert lib.viv_vm_remove(vm, None, None, None, c.byref(err)) == 0, err.message
         for free, handle in (("viv_list_free", rows), ("viv_rec_free", info),
                              ("viv_rec_free", result), ("viv_opts_free", opts),
                              ("viv_vm_free", vm), ("viv_config_free", config), ("viv_close", v)):
             getattr(lib, free)(handle)
-        print("ok 7 - it is stopped and removed")
+        print("ok 8 - it is stopped and removed")
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -467,6 +467,7 @@ static void make_port(struct world *w, const struct vivi_port *p, struct lent *l
         lend(l, fcntl(w->input_fd, F_DUPFD_CLOEXEC, 3), p->child_fd_rw);
         return;
     case VIVI_PORT_SOCKET: (void)unlink(path); return;
+    case VIVI_PORT_HELD: world_fail_text(w, "port", "no case here gives a descriptor"); return;
     case VIVI_PORT_DIR:
         lend(l,
              open(strcmp(p->name, VIVI_DIR_RUN) == 0 ? w->run_dir : w->vm_dir,

@@ -80,17 +80,22 @@ static void step(struct ch_machine *m, const struct ch_request *r)
         begin_failed(m, NULL, &why);
 }
 
-/* The planned request of that verb; NULL: it is not planned. */
-static const json_t *planned(const struct ch_machine *m, const char *verb)
+/* The nth planned request of that verb; NULL: so many are not planned. */
+static const json_t *planned_nth(const struct ch_machine *m, const char *verb, size_t n)
 {
     for (size_t i = 0; i < json_array_size(m->requests); i++) {
         const json_t *r = json_array_get(m->requests, i);
         const char *name = json_string_value(json_object_get(r, "verb"));
 
-        if (name && strcmp(name, verb) == 0)
+        if (name && strcmp(name, verb) == 0 && n-- == 0)
             return r;
     }
     return NULL;
+}
+
+static const json_t *planned(const struct ch_machine *m, const char *verb)
+{
+    return planned_nth(m, verb, 0);
 }
 
 const json_t *ch_boot_body(const struct ch_machine *m)
@@ -116,6 +121,62 @@ static void make_machine(struct ch_machine *m)
     } else {
         send_planned(m, "vm.create", CH_T_CREATE);
     }
+}
+
+/* What is missing here and not there: the machine will not be made. */
+static void give_up(struct ch_machine *m, const viv_error *why)
+{
+    bool adopting = m->adopting;
+
+    m->phase = CH_RUNNING;
+    begin_done(m, why);
+    if (adopting) /* a start is ended by the monitor */
+        ch_finish(m, VIVI_REASON_VMM_EXIT, why->message);
+}
+
+/* The next NIC that comes with its descriptor; after the last one, the boot. */
+static void add_nic_or_boot(struct ch_machine *m)
+{
+    const json_t *r = planned_nth(m, "vm.add-net", m->nics);
+    const char *name = json_string_value(json_object_get(r, "fd"));
+    viv_error why = VIV_ERROR_INIT;
+    int fd = name && m->host->fd ? m->host->fd(m->host->ctx, name) : -1;
+
+    if (!r) {
+        send_planned(m, "vm.boot", CH_T_BOOT);
+        return;
+    }
+    if (fd < 0) {
+        (void)vivi_fail(&why, VIV_E_NOT_FOUND,
+                        "cloud-hypervisor: vm.add-net: the descriptor %.60s is not here any more",
+                        name ? name : "");
+        give_up(m, &why);
+        return;
+    }
+    step(m, &(struct ch_request){.verb = "vm.add-net",
+                                 .body = json_object_get(r, "body"),
+                                 .fds = &fd,
+                                 .n_fds = 1,
+                                 .tag = CH_T_NIC});
+}
+
+/* How many of them a machine has that a former monitor was making. */
+static void count_nics(struct ch_machine *m, const struct ch_answer *a)
+{
+    json_t *doc = json_loadb(a->body, a->body_len, 0, NULL);
+    const json_t *nets = json_object_get(json_object_get(doc, "config"), "net"), *r;
+
+    for (m->nics = 0; (r = planned_nth(m, "vm.add-net", m->nics)) != NULL; m->nics++) {
+        const json_t *id = json_object_get(json_object_get(r, "body"), "id");
+        size_t i = 0;
+
+        while (i < json_array_size(nets) &&
+               !json_equal(json_object_get(json_array_get(nets, i), "id"), id))
+            i++;
+        if (i == json_array_size(nets))
+            break;
+    }
+    json_decref(doc);
 }
 
 /* ---- state ---- */
@@ -192,7 +253,7 @@ static void settle(struct ch_machine *m)
         return;
     }
     if (!m->booting && m->cause == CH_CAUSE_NONE) {
-        send_planned(m, "vm.boot", CH_T_BOOT);
+        add_nic_or_boot(m);
         return;
     }
     m->phase = CH_RUNNING;
@@ -216,6 +277,8 @@ static void have_info(struct ch_machine *m, const struct ch_answer *a, const viv
         return;
     }
     m->told = none ? VIV_ST_STOPPED : state_of(a);
+    if (!none)
+        count_nics(m, a);
     if (m->told == VIV_ST_COUNT_) {
         (void)vivi_fail(&why, VIV_E_PROTOCOL, "cloud-hypervisor: vm.info: an answer without state");
         begin_done(m, &why);
@@ -266,7 +329,7 @@ static void is_created(struct ch_machine *m, const struct ch_answer *a, const vi
         return;
     }
     ch_emit(m, (struct vivi_driver_event){.kind = VIVI_EV_CREATED});
-    send_planned(m, "vm.boot", CH_T_BOOT);
+    add_nic_or_boot(m);
 }
 
 static void is_booted(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
@@ -285,6 +348,16 @@ static void is_booted(struct ch_machine *m, const struct ch_answer *a, const viv
         m->phase = CH_RUNNING;
         ch_finish(m, VIVI_REASON_VMM_EXIT, err->message);
     }
+}
+
+static void has_nic(struct ch_machine *m, const struct ch_answer *a, const viv_error *err)
+{
+    if (err) {
+        is_booted(m, a, err);
+        return;
+    }
+    m->nics++;
+    add_nic_or_boot(m);
 }
 
 /* Memory that comes on demand needs what not every host allows; read first it always works. */
@@ -389,6 +462,7 @@ static void on_answer(struct ch_machine *m, enum ch_tag tag, uint64_t op, const 
     case CH_T_PING: is_there(m, a, err); return;
     case CH_T_INFO: have_info(m, a, err); return;
     case CH_T_CREATE: is_created(m, a, err); return;
+    case CH_T_NIC: has_nic(m, a, err); return;
     case CH_T_BOOT: is_booted(m, a, err); return;
     case CH_T_RESTORE: is_restored(m, a, err); return;
     case CH_T_RECEIVE: is_received(m, a, err); return;

@@ -2,224 +2,9 @@
  * The driver's effects against an API that says what the test wants: the order of steps, what is
  * held back from being consumed, how an end is judged, and answers that no real VMM gives.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "../../../tests/contract/poll_loop.h"
-#include "base/fd.h"
-#include "base/file.h"
-#include "driver/cloud_hypervisor/machine.h"
-
-#define CREATED     "[\"Error from API\",\"The VM could not be created\",\"VM is already created\"]"
-#define NOT_CREATED "[\"Error from API\",\"The VM info is not available\",\"VM is not created\"]"
-
-struct twin {
-    char dir[64];
-    struct poll_loop loop;
-    struct vivi_driver_host host;
-    json_t *requests;
-    struct ch_machine *m;
-    int listen_fd, peer_fd, vsock_fd;
-    /* told by the driver */
-    unsigned n_api, n_created, n_done, n_reset, n_ending, n_state;
-    uint64_t done_op, stamp;
-    int done_fd;
-    viv_error done_err;
-    enum viv_state state;
-    enum vivi_reason reason;
-    char text[200];
-    uint64_t token; /* of the drain asked for */
-};
-
-static void on_event(void *ctx, const struct vivi_driver_event *e)
-{
-    struct twin *t = ctx;
-
-    if (e->kind == VIVI_EV_API)
-        t->n_api++;
-    if (e->kind == VIVI_EV_CREATED)
-        t->n_created++;
-    if (e->kind == VIVI_EV_DONE) {
-        t->n_done++;
-        t->done_op = e->op;
-        t->done_fd = e->fd;
-        t->done_err = e->err ? *e->err : (viv_error)VIV_ERROR_INIT;
-    }
-    if (e->kind == VIVI_EV_STATE) {
-        t->n_state++;
-        t->state = e->state;
-    }
-    if (e->kind == VIVI_EV_RESET) {
-        t->n_reset++;
-        t->stamp = e->stamp;
-        assert_true(e->offset == VIVI_OFFSET_UNKNOWN);
-    }
-    if (e->kind == VIVI_EV_ENDING) {
-        t->n_ending++;
-        t->reason = e->reason;
-    }
-    if (e->text)
-        (void)snprintf(t->text, sizeof(t->text), "%s", e->text);
-}
+#include "twin_test.h"
 
 static const struct vivi_driver_effects *const fx = &vivi_effects_cloud_hypervisor;
-
-static int on_drain(void *ctx, const char *name, uint64_t token, viv_error *err)
-{
-    struct twin *t = ctx;
-
-    (void)err;
-    assert_true(strcmp(name, CH_PORT_EVENTS) == 0 || strcmp(name, CH_PORT_LOG) == 0);
-    t->token = token;
-    return 0;
-}
-
-static int setup(void **state)
-{
-    struct twin *t = calloc(1, sizeof(*t));
-    char path[100];
-
-    if (!t)
-        return -1;
-    poll_loop_init(&t->loop);
-    t->peer_fd = t->vsock_fd = -1;
-    t->host = (struct vivi_driver_host){t, &t->loop.iface, on_event, on_drain};
-    t->m = calloc(1, sizeof(*t->m));
-    t->requests = json_pack("[{s:s, s:{s:i}}, {s:s}]", "verb", "vm.create", "body", "a", 1, "verb",
-                            "vm.boot");
-    (void)snprintf(t->dir, sizeof(t->dir), "/tmp/viv-twin-XXXXXX");
-    if (!t->m || !t->requests || !mkdtemp(t->dir))
-        return -1;
-    (void)snprintf(path, sizeof(path), "%s/" CH_PORT_API, t->dir);
-    *state = t;
-    return vivi_unix_listen(path, 4, &t->listen_fd, NULL);
-}
-
-static int teardown(void **state)
-{
-    struct twin *t = *state;
-    unsigned left;
-
-    vivi_effects_cloud_hypervisor.done(t->m);
-    vivi_effects_cloud_hypervisor.done(t->m);
-    left = poll_loop_leftovers(&t->loop);
-    vivi_close(&t->listen_fd);
-    vivi_close(&t->peer_fd);
-    vivi_close(&t->vsock_fd);
-    (void)vivi_remove_tree_at(AT_FDCWD, t->dir, NULL);
-    json_decref(t->requests);
-    free(t->m);
-    free(t);
-    return left == 0 ? 0 : -1;
-}
-
-static void run(struct twin *t)
-{
-    while (poll_loop_step(&t->loop, 0))
-        ;
-}
-
-/* The next request must be this one; returns its body. */
-static const char *expect_request(struct twin *t, const char *line)
-{
-    static char text[4096];
-    ssize_t n;
-    char *end;
-
-    if (t->peer_fd < 0)
-        assert_int_equal(vivi_accept(t->listen_fd, &t->peer_fd, NULL), 1);
-    n = recv(t->peer_fd, text, sizeof(text) - 1, MSG_DONTWAIT);
-    if (n <= 0)
-        fail_msg("no request, but %s was expected", line);
-    text[n] = '\0';
-    if (strncmp(text, line, strlen(line)) != 0)
-        fail_msg("%s, but %s was expected", text, line);
-    end = strstr(text, "\r\n\r\n");
-    assert_non_null(end);
-    return end + 4;
-}
-
-static void expect_no_request(struct twin *t)
-{
-    char c;
-
-    assert_true(t->peer_fd < 0 || recv(t->peer_fd, &c, 1, MSG_DONTWAIT) < 0);
-}
-
-static void say(struct twin *t, const char *text, size_t len)
-{
-    assert_int_equal(vivi_write_full(t->peer_fd, text, len, 1000, NULL), 0);
-    run(t);
-}
-
-static size_t format_answer(char *to, size_t size, int status, const char *body)
-{
-    int n = status == 204
-                ? snprintf(to, size, "HTTP/1.1 204 \r\nServer: Cloud Hypervisor API\r\n\r\n")
-                : snprintf(to, size, "HTTP/1.1 %d \r\nContent-Length: %zu\r\n\r\n%s", status,
-                           strlen(body), body);
-
-    return (size_t)n;
-}
-
-static void answer(struct twin *t, int status, const char *body)
-{
-    char text[2000];
-
-    say(t, text, format_answer(text, sizeof(text), status, body));
-}
-
-static void begin(struct twin *t, bool adopt)
-{
-    const struct vivi_machine_start s = {
-        .host = &t->host, .requests = t->requests, .run_dir = t->dir, .run = 1};
-
-    assert_int_equal(adopt ? fx->adopt(t->m, &s, 1, NULL) : fx->start(t->m, &s, 1, NULL), 0);
-    (void)expect_request(t, "GET /api/v1/vmm.ping HTTP/1.1\r\n");
-    answer(t, 200, "{\"version\":\"53.0.0\"}");
-    assert_int_equal(t->n_api, 1);
-}
-
-static void start(struct twin *t)
-{
-    begin(t, false);
-    assert_string_equal(expect_request(t, "PUT /api/v1/vm.create HTTP/1.1\r\n"), "{\"a\":1}");
-    answer(t, 204, NULL);
-    assert_int_equal(t->n_created, 1);
-    assert_string_equal(expect_request(t, "PUT /api/v1/vm.boot HTTP/1.1\r\n"), "");
-    answer(t, 204, NULL);
-    assert_true(t->n_done == 1 && t->done_op == 1 && t->done_err.code == 0);
-    assert_true(t->n_state == 1 && t->state == VIV_ST_RUNNING);
-}
-
-static size_t event(struct twin *t, unsigned secs, const char *source, const char *name)
-{
-    char text[400];
-    bool panic = strcmp(source, "guest") == 0;
-
-    (void)snprintf(text, sizeof(text),
-                   "{\n  \"timestamp\": {\n    \"secs\": %u,\n    \"nanos\": 0\n  },\n"
-                   "  \"source\": \"%s\",\n  \"event\": \"%s\",\n  \"properties\": %s\n}\n\n",
-                   secs, source, name, panic ? "{\n    \"event\": \"panic\"\n  }" : "null");
-    return strlen(text) -
-           vivi_effects_cloud_hypervisor.input(t->m, CH_PORT_EVENTS, text, strlen(text));
-}
-
-static void log_line(struct twin *t, const char *line)
-{
-    assert_int_equal(vivi_effects_cloud_hypervisor.input(t->m, "stderr.out", line, strlen(line)),
-                     strlen(line));
-}
 
 /* ---- start ---- */
 
@@ -227,22 +12,23 @@ static void a_start_pings_creates_and_boots(void **state)
 {
     struct twin *t = *state;
 
-    start(t);
-    expect_no_request(t);
+    twin_start(t);
+    twin_expect_no_request(t);
 }
 
 static void an_answer_may_come_in_single_bytes(void **state)
 {
     struct twin *t = *state;
     char text[400];
-    size_t len = format_answer(text, sizeof(text), 200, "{\"config\":{},\"state\":\"Paused\"}");
+    size_t len =
+        twin_format_answer(text, sizeof(text), 200, "{\"config\":{},\"state\":\"Paused\"}");
 
-    start(t);
+    twin_start(t);
     assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 2, NULL), 0);
-    (void)expect_request(t, "GET /api/v1/vm.info HTTP/1.1\r\n");
+    (void)twin_expect_request(t, "GET /api/v1/vm.info HTTP/1.1\r\n");
     for (size_t i = 0; i < len; i++) {
         assert_int_equal(t->n_done, 1);
-        say(t, text + i, 1);
+        twin_say(t, text + i, 1);
     }
     assert_true(t->n_done == 2 && t->done_op == 2 && t->state == VIV_ST_PAUSED);
 }
@@ -251,27 +37,28 @@ static void a_failed_boot_is_told_in_the_vmms_words_and_never_tried_again(void *
 {
     struct twin *t = *state;
 
-    begin(t, false);
-    (void)expect_request(t, "PUT /api/v1/vm.create ");
-    answer(t, 204, NULL);
-    (void)expect_request(t, "PUT /api/v1/vm.boot ");
-    answer(t, 409, "[\"Error from API\",\"The VM could not boot\",\"Identifier x is not unique\"]");
+    twin_begin(t, false);
+    (void)twin_expect_request(t, "PUT /api/v1/vm.create ");
+    twin_answer(t, 204, NULL);
+    (void)twin_expect_request(t, "PUT /api/v1/vm.boot ");
+    twin_answer(t, 409,
+                "[\"Error from API\",\"The VM could not boot\",\"Identifier x is not unique\"]");
     assert_true(t->n_done == 1 && t->done_err.code == VIV_E_VMM);
     assert_string_equal(
         t->done_err.message,
         "cloud-hypervisor: vm.boot: The VM could not boot: Identifier x is not unique");
-    expect_no_request(t);
+    twin_expect_no_request(t);
 }
 
 static void a_start_that_finds_a_vm_looks_at_it(void **state)
 {
     struct twin *t = *state;
 
-    begin(t, false);
-    (void)expect_request(t, "PUT /api/v1/vm.create ");
-    answer(t, 500, CREATED);
-    (void)expect_request(t, "GET /api/v1/vm.info ");
-    answer(t, 200, "{\"state\":\"Running\"}");
+    twin_begin(t, false);
+    (void)twin_expect_request(t, "PUT /api/v1/vm.create ");
+    twin_answer(t, 500, CREATED);
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 200, "{\"state\":\"Running\"}");
     vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
     assert_true(t->n_done == 1 && t->done_err.code == 0 && t->state == VIV_ST_RUNNING);
 }
@@ -284,14 +71,14 @@ static void an_empty_vmm_is_started_by_who_adopts_it(void **state)
     struct twin *t = *state;
 
     for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
-        begin(t, true);
-        (void)expect_request(t, "GET /api/v1/vm.info ");
-        answer(t, codes[i], NOT_CREATED);
+        twin_begin(t, true);
+        (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+        twin_answer(t, codes[i], NOT_CREATED);
         vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
-        (void)expect_request(t, "PUT /api/v1/vm.create ");
-        answer(t, 204, NULL);
-        (void)expect_request(t, "PUT /api/v1/vm.boot ");
-        answer(t, 204, NULL);
+        (void)twin_expect_request(t, "PUT /api/v1/vm.create ");
+        twin_answer(t, 204, NULL);
+        (void)twin_expect_request(t, "PUT /api/v1/vm.boot ");
+        twin_answer(t, 204, NULL);
         assert_true(t->n_done == 1 && t->done_err.code == 0);
         vivi_effects_cloud_hypervisor.done(t->m);
         vivi_close(&t->peer_fd);
@@ -304,21 +91,21 @@ static void one_that_is_ending_is_not_started_anew(void **state)
 {
     struct twin *t = *state;
 
-    begin(t, true);
-    (void)expect_request(t, "GET /api/v1/vm.info ");
-    answer(t, 404, NOT_CREATED);
-    (void)event(t, 9, "vm", "shutdown");
+    twin_begin(t, true);
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 404, NOT_CREATED);
+    (void)twin_event(t, 9, "vm", "shutdown");
     vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
     assert_true(t->n_done == 1 && t->done_err.code == VIV_E_WRONG_STATE);
     assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_GUEST_POWEROFF);
-    expect_no_request(t);
+    twin_expect_no_request(t);
 }
 
 static void adopt_created(struct twin *t)
 {
-    begin(t, true);
-    (void)expect_request(t, "GET /api/v1/vm.info ");
-    answer(t, 200, "{\"state\":\"Created\"}");
+    twin_begin(t, true);
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 200, "{\"state\":\"Created\"}");
     assert_int_equal(t->n_done, 0);
 }
 
@@ -327,10 +114,10 @@ static void one_that_was_not_booted_is_booted(void **state)
     struct twin *t = *state;
 
     adopt_created(t);
-    (void)event(t, 0, "vmm", "starting");
+    (void)twin_event(t, 0, "vmm", "starting");
     vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
-    (void)expect_request(t, "PUT /api/v1/vm.boot ");
-    answer(t, 204, NULL);
+    (void)twin_expect_request(t, "PUT /api/v1/vm.boot ");
+    twin_answer(t, 204, NULL);
     assert_true(t->n_done == 1 && t->done_err.code == 0 && t->n_ending == 0);
 }
 
@@ -339,11 +126,11 @@ static void one_whose_boot_failed_unseen_is_ended(void **state)
     struct twin *t = *state;
 
     adopt_created(t);
-    assert_true(event(t, 1, "vm", "booting") > 0);
+    assert_true(twin_event(t, 1, "vm", "booting") > 0);
     vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
     assert_true(t->n_done == 1 && t->done_err.code == VIV_E_VMM);
     assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_VMM_EXIT);
-    (void)expect_request(t, "PUT /api/v1/vmm.shutdown ");
+    (void)twin_expect_request(t, "PUT /api/v1/vmm.shutdown ");
 }
 
 static void nothing_is_consumed_before_it_runs_and_ends_are_kept(void **state)
@@ -351,16 +138,16 @@ static void nothing_is_consumed_before_it_runs_and_ends_are_kept(void **state)
     struct twin *t = *state;
     size_t left;
 
-    begin(t, false);
-    (void)expect_request(t, "PUT /api/v1/vm.create ");
-    left = event(t, 1, "vm", "booting");
+    twin_begin(t, false);
+    (void)twin_expect_request(t, "PUT /api/v1/vm.create ");
+    left = twin_event(t, 1, "vm", "booting");
     assert_true(left > 0);
-    answer(t, 204, NULL);
-    (void)expect_request(t, "PUT /api/v1/vm.boot ");
-    answer(t, 204, NULL);
+    twin_answer(t, 204, NULL);
+    (void)twin_expect_request(t, "PUT /api/v1/vm.boot ");
+    twin_answer(t, 204, NULL);
     t->m->seen = 0; /* offered anew below */
-    assert_int_equal(event(t, 2, "virtio-device", "activated"), 0);
-    assert_true(event(t, 3, "vm", "shutdown") > 0);
+    assert_int_equal(twin_event(t, 2, "virtio-device", "activated"), 0);
+    assert_true(twin_event(t, 3, "vm", "shutdown") > 0);
     assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_GUEST_POWEROFF);
 }
 
@@ -370,14 +157,14 @@ static void a_power_off_and_a_failed_cpu_differ_by_a_line_in_the_log(void **stat
 {
     struct twin *t = *state;
 
-    start(t);
-    log_line(t, "cloud-hypervisor: 1.2s: <vmm> WARN:x.rs:1 -- nothing special\n");
-    log_line(t, "cloud-hypervisor: 3.4s: <vcpu0> ERROR:vmm/src/cpu.rs:1460 -- VCPU generated "
-                "error: VcpuRun(Hang)\n");
-    (void)event(t, 3, "vm", "shutdown");
+    twin_start(t);
+    twin_log_line(t, "cloud-hypervisor: 1.2s: <vmm> WARN:x.rs:1 -- nothing special\n");
+    twin_log_line(t, "cloud-hypervisor: 3.4s: <vcpu0> ERROR:vmm/src/cpu.rs:1460 -- VCPU generated "
+                     "error: VcpuRun(Hang)\n");
+    (void)twin_event(t, 3, "vm", "shutdown");
     assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_VMM_EXIT);
     assert_string_equal(t->text, "VCPU generated error: VcpuRun(Hang)");
-    (void)event(t, 3, "vmm", "shutdown");
+    (void)twin_event(t, 3, "vmm", "shutdown");
     assert_int_equal(t->n_ending, 1);
 }
 
@@ -385,11 +172,11 @@ static void a_failure_that_is_read_late_takes_the_power_offs_place(void **state)
 {
     struct twin *t = *state;
 
-    start(t);
-    (void)event(t, 3, "vm", "shutdown");
+    twin_start(t);
+    (void)twin_event(t, 3, "vm", "shutdown");
     assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_GUEST_POWEROFF);
-    log_line(t, "cloud-hypervisor: 3.4s: <vcpu0> ERROR:vmm/src/cpu.rs:1460 -- VCPU generated "
-                "error: VcpuRun(Hang)\n");
+    twin_log_line(t, "cloud-hypervisor: 3.4s: <vcpu0> ERROR:vmm/src/cpu.rs:1460 -- VCPU generated "
+                     "error: VcpuRun(Hang)\n");
     assert_true(t->n_ending == 2 && t->reason == VIVI_REASON_VMM_EXIT);
     assert_string_equal(t->text, "VCPU generated error: VcpuRun(Hang)");
 }
@@ -398,12 +185,12 @@ static void its_last_words_are_told_as_one_chain(void **state)
 {
     struct twin *t = *state;
 
-    start(t);
-    log_line(t, "  0: of nothing\n");
-    log_line(t, "Error: Cloud Hypervisor exited with the following chain of errors:\n");
-    log_line(t, "  0: Failed to open\n");
-    log_line(t, "  1: No such file (os error 2)\n");
-    log_line(t, "Debug Info: x\n");
+    twin_start(t);
+    twin_log_line(t, "  0: of nothing\n");
+    twin_log_line(t, "Error: Cloud Hypervisor exited with the following chain of errors:\n");
+    twin_log_line(t, "  0: Failed to open\n");
+    twin_log_line(t, "  1: No such file (os error 2)\n");
+    twin_log_line(t, "Debug Info: x\n");
     assert_true(t->n_ending == 2 && t->reason == VIVI_REASON_VMM_EXIT);
     assert_string_equal(t->text, "cloud-hypervisor: Failed to open: No such file (os error 2)");
 }
@@ -412,24 +199,24 @@ static void a_panic_ends_the_vmm(void **state)
 {
     struct twin *t = *state;
 
-    start(t);
-    (void)event(t, 3, "guest", "panic");
+    twin_start(t);
+    (void)twin_event(t, 3, "guest", "panic");
     assert_true(t->n_ending == 1 && t->reason == VIVI_REASON_GUEST_PANIC);
-    (void)expect_request(t, "PUT /api/v1/vmm.shutdown ");
-    answer(t, 200, "");
+    (void)twin_expect_request(t, "PUT /api/v1/vmm.shutdown ");
+    twin_answer(t, 200, "");
 }
 
 static void an_end_that_was_asked_for_needs_no_reason(void **state)
 {
     struct twin *t = *state;
 
-    start(t);
+    twin_start(t);
     assert_int_equal(vivi_effects_cloud_hypervisor.quit(t->m, 2, NULL), 0);
-    (void)expect_request(t, "PUT /api/v1/vmm.shutdown ");
-    (void)event(t, 3, "vm", "shutdown");
+    (void)twin_expect_request(t, "PUT /api/v1/vmm.shutdown ");
+    (void)twin_event(t, 3, "vm", "shutdown");
     assert_int_equal(t->n_ending, 0);
     vivi_close(&t->peer_fd); /* it ends before it answers: that is what was asked for */
-    run(t);
+    twin_run(t);
     assert_true(t->n_done == 2 && t->done_op == 2 && t->done_err.code == 0);
 }
 
@@ -445,20 +232,22 @@ static void resets_are_told_with_their_time_and_the_watchdogs_as_such(void **sta
 {
     struct twin *t = *state;
 
-    start(t);
-    assert_true(event(t, 7, "vm", "rebooting") > 0); /* seen again by who takes over */
+    twin_start(t);
+    assert_true(twin_event(t, 7, "vm", "rebooting") > 0); /* seen again by who takes over */
     assert_int_equal(t->n_reset, 0);
     log_was_read(t); /* nothing in it */
     assert_true(t->n_reset == 1 && t->stamp / 1000000000 == 7 && t->text[0] == '\0');
-    log_line(t, "x: 9s: <watchdog> ERROR:w.rs:175 -- Watchdog triggered: 21 seconds since last "
-                "ping\n");
-    (void)event(t, 9, "vm", "rebooting");
+    twin_log_line(t,
+                  "x: 9s: <watchdog> ERROR:w.rs:175 -- Watchdog triggered: 21 seconds since last "
+                  "ping\n");
+    (void)twin_event(t, 9, "vm", "rebooting");
     assert_int_equal(t->n_reset, 2);
     assert_string_equal(t->text, "watchdog");
     t->text[0] = '\0';
-    (void)event(t, 11, "vm", "rebooting"); /* the streams share no order */
-    log_line(t, "x: 11s: <watchdog> ERROR:w.rs:175 -- Watchdog triggered: 30 seconds since last "
-                "ping\n");
+    (void)twin_event(t, 11, "vm", "rebooting"); /* the streams share no order */
+    twin_log_line(t,
+                  "x: 11s: <watchdog> ERROR:w.rs:175 -- Watchdog triggered: 30 seconds since last "
+                  "ping\n");
     log_was_read(t);
     assert_int_equal(t->n_reset, 3);
     assert_string_equal(t->text, "watchdog");
@@ -468,19 +257,19 @@ static void a_reset_is_done_when_answered_and_told(void **state)
 {
     struct twin *t = *state;
 
-    start(t);
+    twin_start(t);
     assert_int_equal(vivi_effects_cloud_hypervisor.reset(t->m, 2, NULL), 0);
     assert_int_equal(vivi_effects_cloud_hypervisor.reset(t->m, 3, NULL), -VIV_E_BUSY);
-    (void)expect_request(t, "PUT /api/v1/vm.reboot ");
-    (void)event(t, 7, "vm", "rebooting");
+    (void)twin_expect_request(t, "PUT /api/v1/vm.reboot ");
+    (void)twin_event(t, 7, "vm", "rebooting");
     log_was_read(t);
     assert_int_equal(t->n_done, 1);
-    answer(t, 204, NULL);
+    twin_answer(t, 204, NULL);
     assert_true(t->n_done == 2 && t->n_reset == 1);
     /* its event is lost: told all the same, once what is in the FIFO was seen */
     assert_int_equal(vivi_effects_cloud_hypervisor.reset(t->m, 4, NULL), 0);
-    (void)expect_request(t, "PUT /api/v1/vm.reboot ");
-    answer(t, 204, NULL);
+    (void)twin_expect_request(t, "PUT /api/v1/vm.reboot ");
+    twin_answer(t, 204, NULL);
     assert_int_equal(t->n_done, 2);
     vivi_effects_cloud_hypervisor.drained(t->m, t->token, 0);
     assert_true(t->n_done == 3 && t->n_reset == 2 && t->stamp > UINT64_C(7000000000));
@@ -494,12 +283,12 @@ static void expect_query_fails(struct twin *t, const char *text, size_t len, int
     assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 6, NULL), 0);
     if (t->peer_fd < 0)
         assert_int_equal(vivi_accept(t->listen_fd, &t->peer_fd, NULL), 1);
-    (void)expect_request(t, "GET /api/v1/vm.info ");
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
     t->n_done = 0;
     (void)vivi_write_full(t->peer_fd, text, len, 1000, NULL);
-    run(t);
+    twin_run(t);
     vivi_close(&t->peer_fd);
-    run(t);
+    twin_run(t);
     assert_int_equal(t->n_done, 2); /* what was asked behind it as well */
     assert_int_equal(t->done_err.code, code);
 }
@@ -510,9 +299,9 @@ static void garbage_ends_the_connection_and_the_next_request_opens_another(void 
     char *flood = malloc(5u << 20);
 
     assert_non_null(flood);
-    start(t);
+    twin_start(t);
     vivi_close(&t->peer_fd);
-    run(t);
+    twin_run(t);
     expect_query_fails(t, "SSH-2.0-x\r\n", 11, VIV_E_PROTOCOL);
     expect_query_fails(t, "HTTP/1.1 200 \r\nContent-Length: 100\r\n\r\n{\"sta", 42, VIV_E_IO);
     expect_query_fails(t, "HTTP/1.1 200 \r\nContent-Length: 5242880\r\n\r\n", 42, VIV_E_PROTOCOL);
@@ -521,12 +310,12 @@ static void garbage_ends_the_connection_and_the_next_request_opens_another(void 
     expect_query_fails(t, "", 0, VIV_E_IO);
     free(flood);
     assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 7, NULL), 0);
-    (void)expect_request(t, "GET /api/v1/vm.info ");
-    answer(t, 200, "{\"state\":\"Running\"}");
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 200, "{\"state\":\"Running\"}");
     assert_true(t->done_op == 7 && t->done_err.code == 0);
     assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 8, NULL), 0);
-    (void)expect_request(t, "GET /api/v1/vm.info ");
-    answer(t, 200, "[1]");
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 200, "[1]");
     assert_int_equal(t->done_err.code, VIV_E_PROTOCOL);
 }
 
@@ -535,10 +324,10 @@ static void nobody_listening_is_an_error_at_once(void **state)
     struct twin *t = *state;
     viv_error err = VIV_ERROR_INIT;
 
-    start(t);
+    twin_start(t);
     vivi_close(&t->listen_fd);
     vivi_close(&t->peer_fd);
-    run(t);
+    twin_run(t);
     assert_int_equal(vivi_effects_cloud_hypervisor.query(t->m, 5, &err), -VIV_E_IO);
     assert_non_null(strstr(err.message, "vm.info"));
 }
@@ -567,16 +356,16 @@ static void a_device_is_added_under_a_name_of_its_kind(void **state)
 {
     struct twin *t = *state;
 
-    start(t);
+    twin_start(t);
     assert_int_equal(fx->device_add(t->m, &a_disk, 2, NULL), 0);
-    assert_string_equal(expect_request(t, "PUT /api/v1/vm.add-disk "),
+    assert_string_equal(twin_expect_request(t, "PUT /api/v1/vm.add-disk "),
                         "{\"id\":\"disk-d\",\"path\":\"/srv/d.img\",\"readonly\":false,"
                         "\"serial\":\"d\",\"image_type\":\"Raw\"}");
-    answer(t, 200, "{\"id\":\"disk-d\",\"bdf\":\"0000:00:06.0\"}");
+    twin_answer(t, 200, "{\"id\":\"disk-d\",\"bdf\":\"0000:00:06.0\"}");
     assert_true(t->n_done == 2 && t->done_op == 2 && t->done_err.code == 0);
     assert_int_equal(fx->device_add(t->m, &a_disk, 3, NULL), 0);
-    (void)expect_request(t, "PUT /api/v1/vm.add-disk ");
-    answer(t, 500, "[\"Error from API\",\"Identifier disk-d is not unique\"]");
+    (void)twin_expect_request(t, "PUT /api/v1/vm.add-disk ");
+    twin_answer(t, 500, "[\"Error from API\",\"Identifier disk-d is not unique\"]");
     assert_int_equal(t->done_err.code, VIV_E_EXISTS);
 }
 
@@ -586,13 +375,13 @@ static void what_the_sandbox_forbids_is_refused_with_its_field(void **state)
     json_t *body = json_object_get(json_array_get(t->requests, 0), "body");
     viv_error err = VIV_ERROR_INIT;
 
-    start(t);
+    twin_start(t);
     assert_int_equal(json_object_set_new(body, "landlock_enable", json_true()), 0);
     assert_int_equal(
         json_object_set_new(body, "landlock_rules", json_pack("[{s:s}]", "path", "/srv2")), 0);
     assert_int_equal(fx->device_add(t->m, &a_disk, 2, &err), -VIV_E_DENIED);
     assert_string_equal(err.field, "disks.d.path");
-    expect_no_request(t);
+    twin_expect_no_request(t);
     assert_int_equal(
         json_object_set_new(body, "landlock_rules", json_pack("[{s:s}]", "path", "/srv/")), 0);
     assert_int_equal(fx->device_add(t->m, &a_disk, 2, &err), 0);
@@ -602,17 +391,19 @@ static void a_device_has_left_when_its_event_says_so(void **state)
 {
     struct twin *t = *state;
 
-    start(t);
+    twin_start(t);
     assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "d", 2, NULL), 0);
-    assert_string_equal(expect_request(t, "PUT /api/v1/vm.remove-device "), "{\"id\":\"disk-d\"}");
-    answer(t, 204, NULL);
+    assert_string_equal(twin_expect_request(t, "PUT /api/v1/vm.remove-device "),
+                        "{\"id\":\"disk-d\"}");
+    twin_answer(t, 204, NULL);
     assert_int_equal(t->n_done, 1);
     /* asked again: 53 has forgotten it, but the device tree has not */
     assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "d", 3, NULL), 0);
-    (void)expect_request(t, "PUT /api/v1/vm.remove-device ");
-    answer(t, 500, "[\"x\",\"Failed to find device corresponding to the given identifier: d\"]");
-    (void)expect_request(t, "GET /api/v1/vm.info ");
-    answer(t, 200, "{\"state\":\"Running\",\"device_tree\":{\"disk-d\":{}}}");
+    (void)twin_expect_request(t, "PUT /api/v1/vm.remove-device ");
+    twin_answer(t, 500,
+                "[\"x\",\"Failed to find device corresponding to the given identifier: d\"]");
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 200, "{\"state\":\"Running\",\"device_tree\":{\"disk-d\":{}}}");
     assert_int_equal(t->n_done, 1);
     (void)device_left(t, "net-d");
     assert_int_equal(t->n_done, 1);
@@ -620,10 +411,11 @@ static void a_device_has_left_when_its_event_says_so(void **state)
     assert_true(t->n_done == 3 && t->done_err.code == 0);
     /* and now it is gone */
     assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "d", 4, NULL), 0);
-    (void)expect_request(t, "PUT /api/v1/vm.remove-device ");
-    answer(t, 404, "[\"x\",\"Failed to find device corresponding to the given identifier: d\"]");
-    (void)expect_request(t, "GET /api/v1/vm.info ");
-    answer(t, 200, "{\"state\":\"Running\",\"device_tree\":{}}");
+    (void)twin_expect_request(t, "PUT /api/v1/vm.remove-device ");
+    twin_answer(t, 404,
+                "[\"x\",\"Failed to find device corresponding to the given identifier: d\"]");
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 200, "{\"state\":\"Running\",\"device_tree\":{}}");
     assert_true(t->n_done == 4 && t->done_err.code == VIV_E_NOT_FOUND);
 }
 
@@ -631,20 +423,20 @@ static void a_removal_ends_with_a_reboot_and_with_the_vmm(void **state)
 {
     struct twin *t = *state;
 
-    start(t);
+    twin_start(t);
     assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "d", 2, NULL), 0);
-    (void)expect_request(t, "PUT /api/v1/vm.remove-device ");
-    answer(t, 204, NULL);
-    (void)event(t, 5, "vm", "rebooting");
+    (void)twin_expect_request(t, "PUT /api/v1/vm.remove-device ");
+    twin_answer(t, 204, NULL);
+    (void)twin_event(t, 5, "vm", "rebooting");
     log_was_read(t);
     assert_int_equal(t->n_done, 1);
-    (void)event(t, 6, "vm", "rebooted"); /* made anew, without it */
+    (void)twin_event(t, 6, "vm", "rebooted"); /* made anew, without it */
     assert_true(t->n_done == 2 && t->done_err.code == 0);
     assert_int_equal(fx->device_remove(t->m, VIVI_DEV_DISK, "e", 3, NULL), 0);
-    (void)expect_request(t, "PUT /api/v1/vm.remove-device ");
-    answer(t, 204, NULL);
+    (void)twin_expect_request(t, "PUT /api/v1/vm.remove-device ");
+    twin_answer(t, 204, NULL);
     vivi_close(&t->peer_fd);
-    run(t);
+    twin_run(t);
     assert_true(t->n_done == 3 && t->done_op == 3 && t->done_err.code == VIV_E_IO);
 }
 
@@ -666,7 +458,7 @@ static void the_agents_stream_is_handed_over_behind_its_ok(void **state)
     int fd, listener;
     char text[32] = "";
 
-    start(t);
+    twin_start(t);
     assert_int_equal(vivi_effects_cloud_hypervisor.agent_connect(t->m, 9, NULL), -VIV_E_NOT_FOUND);
     listener = listen_vsock(t);
     assert_int_equal(vivi_effects_cloud_hypervisor.agent_connect(t->m, 9, NULL), 0);
@@ -674,7 +466,7 @@ static void the_agents_stream_is_handed_over_behind_its_ok(void **state)
     assert_int_equal(recv(fd, text, sizeof(text) - 1, 0), 13);
     assert_string_equal(text, "CONNECT 1024\n");
     assert_int_equal(vivi_write_full(fd, "OK 1073741824\nhello", 19, 1000, NULL), 0);
-    run(t);
+    twin_run(t);
     assert_true(t->done_op == 9 && t->done_err.code == 0 && t->done_fd > 2);
     assert_int_equal(recv(t->done_fd, text, sizeof(text), MSG_DONTWAIT), 5);
     assert_memory_equal(text, "hello", 5);
@@ -688,7 +480,7 @@ static void nobody_in_the_guest_is_busy_and_worth_another_try(void **state)
     struct twin *t = *state;
     int fd, listener;
 
-    start(t);
+    twin_start(t);
     listener = listen_vsock(t);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(vivi_effects_cloud_hypervisor.agent_connect(t->m, 9, NULL), 0);
@@ -696,42 +488,40 @@ static void nobody_in_the_guest_is_busy_and_worth_another_try(void **state)
         if (i == 1)
             assert_int_equal(vivi_write_full(fd, "NO\n!", 4, 1000, NULL), 0);
         vivi_close(&fd);
-        run(t);
+        twin_run(t);
         assert_int_equal(t->done_err.code, i == 0 ? VIV_E_BUSY : VIV_E_PROTOCOL);
     }
     assert_int_equal(vivi_effects_cloud_hypervisor.agent_connect(t->m, 9, NULL), 0);
     vivi_close(&listener); /* still open when the machine goes */
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_start_pings_creates_and_boots),
-        T(an_answer_may_come_in_single_bytes),
-        T(a_failed_boot_is_told_in_the_vmms_words_and_never_tried_again),
-        T(a_start_that_finds_a_vm_looks_at_it),
-        T(an_empty_vmm_is_started_by_who_adopts_it),
-        T(one_that_is_ending_is_not_started_anew),
-        T(one_that_was_not_booted_is_booted),
-        T(one_whose_boot_failed_unseen_is_ended),
-        T(nothing_is_consumed_before_it_runs_and_ends_are_kept),
-        T(a_power_off_and_a_failed_cpu_differ_by_a_line_in_the_log),
-        T(a_failure_that_is_read_late_takes_the_power_offs_place),
-        T(its_last_words_are_told_as_one_chain),
-        T(a_panic_ends_the_vmm),
-        T(an_end_that_was_asked_for_needs_no_reason),
-        T(resets_are_told_with_their_time_and_the_watchdogs_as_such),
-        T(a_reset_is_done_when_answered_and_told),
-        T(garbage_ends_the_connection_and_the_next_request_opens_another),
-        T(nobody_listening_is_an_error_at_once),
-        T(a_device_is_added_under_a_name_of_its_kind),
-        T(what_the_sandbox_forbids_is_refused_with_its_field),
-        T(a_device_has_left_when_its_event_says_so),
-        T(a_removal_ends_with_a_reboot_and_with_the_vmm),
-        T(the_agents_stream_is_handed_over_behind_its_ok),
-        T(nobody_in_the_guest_is_busy_and_worth_another_try),
+        in_twin(a_start_pings_creates_and_boots),
+        in_twin(an_answer_may_come_in_single_bytes),
+        in_twin(a_failed_boot_is_told_in_the_vmms_words_and_never_tried_again),
+        in_twin(a_start_that_finds_a_vm_looks_at_it),
+        in_twin(an_empty_vmm_is_started_by_who_adopts_it),
+        in_twin(one_that_is_ending_is_not_started_anew),
+        in_twin(one_that_was_not_booted_is_booted),
+        in_twin(one_whose_boot_failed_unseen_is_ended),
+        in_twin(nothing_is_consumed_before_it_runs_and_ends_are_kept),
+        in_twin(a_power_off_and_a_failed_cpu_differ_by_a_line_in_the_log),
+        in_twin(a_failure_that_is_read_late_takes_the_power_offs_place),
+        in_twin(its_last_words_are_told_as_one_chain),
+        in_twin(a_panic_ends_the_vmm),
+        in_twin(an_end_that_was_asked_for_needs_no_reason),
+        in_twin(resets_are_told_with_their_time_and_the_watchdogs_as_such),
+        in_twin(a_reset_is_done_when_answered_and_told),
+        in_twin(garbage_ends_the_connection_and_the_next_request_opens_another),
+        in_twin(nobody_listening_is_an_error_at_once),
+        in_twin(a_device_is_added_under_a_name_of_its_kind),
+        in_twin(what_the_sandbox_forbids_is_refused_with_its_field),
+        in_twin(a_device_has_left_when_its_event_says_so),
+        in_twin(a_removal_ends_with_a_reboot_and_with_the_vmm),
+        in_twin(the_agents_stream_is_handed_over_behind_its_ok),
+        in_twin(nobody_in_the_guest_is_busy_and_worth_another_try),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,7 +121,8 @@ static const char *renamed(const char *key)
 {
     static const struct {
         const char *json, *option;
-    } names[] = {{"boot_vcpus", "boot"}, {"max_vcpus", "max"}, {"vhost_socket", "socket"}};
+    } names[] = {
+        {"boot_vcpus", "boot"}, {"max_vcpus", "max"}, {"vhost_socket", "socket"}, {"fds", "fd"}};
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         if (strcmp(names[i].json, key) == 0)

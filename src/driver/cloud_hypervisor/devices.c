@@ -89,7 +89,7 @@ static json_t *net(const struct vivi_net *n, const char *uuid)
     if (n->type == VIVI_NET_VHOST_USER) {
         put(&doc, "vhost_user", json_true());
         put(&doc, "vhost_socket", json_string(n->socket));
-    } else {
+    } else if (n->type == VIVI_NET_TAP) {
         put(&doc, "tap", json_string(n->tap));
     }
     if (n->queues > 1)

@@ -14,6 +14,7 @@ enum ch_tag {
     CH_T_PING,
     CH_T_INFO,
     CH_T_CREATE,
+    CH_T_NIC,
     CH_T_BOOT,
     CH_T_RESTORE,
     CH_T_SNAPSHOT,
@@ -136,6 +137,7 @@ struct ch_machine {
     struct ch_resize resizes[VIVI_RESIZE_COUNT_];
     struct ch_raw raws[CH_RAWS_MAX];
     struct ch_move move;
+    size_t nics;      /* planned ones that the machine has already */
     bool reads_first; /* a restore on demand was refused: memory is read before it runs */
     uint64_t counters_op;
     json_t *counters; /* owned; half of the answer */

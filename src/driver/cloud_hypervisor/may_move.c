@@ -17,6 +17,10 @@ static int stays(viv_error *err, const char *list, const char *id, const char *w
 static int may_leave(const struct vivi_config *c, viv_error *err)
 {
     for (size_t i = 0; i < c->n_nets; i++)
+        if (c->nets[i].type == VIVI_NET_FD)
+            return stays(err, "nets", c->nets[i].id,
+                         "a NIC that was given as a descriptor cannot be migrated");
+    for (size_t i = 0; i < c->n_nets; i++)
         if (c->nets[i].type != VIVI_NET_TAP)
             return stays(err, "nets", c->nets[i].id,
                          "a NIC that another process serves cannot be migrated");

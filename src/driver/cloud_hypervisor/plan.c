@@ -9,6 +9,7 @@
  * holds too. Events go to a FIFO in the same way. The API socket is bound by us: no file to race
  * for, and nothing to clean up.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "driver/cloud_hypervisor/ch.h"
@@ -47,6 +48,24 @@ static int plan_argv(const struct vivi_config *c, struct vivi_plan *p)
     return r < 0 ? r : vivi_plan_arg(p, "true");
 }
 
+/* Without an API they are inherited; with one they go with requests. */
+static int plan_nics(const struct vivi_config *c, struct vivi_plan *p)
+{
+    char name[CH_ID_BYTES];
+    int r = 0;
+
+    for (size_t i = 0; i < c->n_nets && r == 0 && !has_api(c); i++) {
+        if (c->nets[i].type != VIVI_NET_FD)
+            continue;
+        (void)snprintf(name, sizeof(name), VIVI_NIC_FD "%.64s", c->nets[i].id);
+        r = vivi_plan_port(p, &(struct vivi_port){.kind = VIVI_PORT_HELD,
+                                                  .name = name,
+                                                  .child_fd = CH_FD_NETS + (int)i,
+                                                  .child_fd_rw = -1});
+    }
+    return r;
+}
+
 static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
     const struct vivi_port ports[] = {
@@ -77,6 +96,8 @@ static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
 
     for (size_t i = has_api(in->config) ? 0 : 1; i < ARRAY_SIZE(ports) && r == 0; i++)
         r = vivi_plan_port(p, &ports[i]);
+    if (r == 0)
+        r = plan_nics(in->config, p);
     if (r == 0)
         r = vivi_plan_stderr(p);
     if (r == 0)
@@ -111,6 +132,39 @@ static int plan_incoming(const struct vivi_plan_input *in, struct vivi_plan *p)
     return p->requests ? 0 : -VIV_E_NO_MEMORY;
 }
 
+/* vm.create closes every descriptor that comes with it: these NICs are added before the boot. */
+static int add_nics(const struct vivi_plan_input *in, json_t *requests)
+{
+    const struct vivi_config *c = in->config;
+    struct ch_version v = {.major = CH_MIN_MAJOR};
+    json_t *body;
+
+    (void)ch_version_parse(in->facts->probe.version, &v);
+    for (size_t i = 0; i < c->n_nets; i++) {
+        if (c->nets[i].type != VIVI_NET_FD)
+            continue;
+        body = ch_device_config(
+            &(struct vivi_device){.kind = VIVI_DEV_NET, .config = c, .index = i, .uuid = in->uuid},
+            &v);
+        if (!body ||
+            json_array_append_new(
+                requests, json_pack("{s:s, s:o, s:o}", "verb", "vm.add-net", "body", body, "fd",
+                                    json_sprintf(VIVI_NIC_FD "%s", c->nets[i].id))) < 0)
+            return -VIV_E_NO_MEMORY;
+    }
+    return 0;
+}
+
+static int plan_boot(const struct vivi_plan_input *in, json_t *body_consume, struct vivi_plan *p)
+{
+    p->requests = json_pack("[{s:s, s:o}]", "verb", "vm.create", "body", body_consume);
+    if (!p->requests || add_nics(in, p->requests) < 0)
+        return -VIV_E_NO_MEMORY;
+    return json_array_append_new(p->requests, json_pack("{s:s}", "verb", "vm.boot")) < 0
+               ? -VIV_E_NO_MEMORY
+               : 0;
+}
+
 static int plan_requests(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
     json_t *body;
@@ -126,10 +180,7 @@ static int plan_requests(const struct vivi_plan_input *in, struct vivi_plan *p)
         json_decref(body);
         return r;
     }
-    if (body)
-        p->requests =
-            json_pack("[{s:s, s:o}, {s:s}]", "verb", "vm.create", "body", body, "verb", "vm.boot");
-    return p->requests ? 0 : -VIV_E_NO_MEMORY;
+    return body ? plan_boot(in, body, p) : -VIV_E_NO_MEMORY;
 }
 
 int ch_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err)

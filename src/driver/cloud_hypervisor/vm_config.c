@@ -249,6 +249,22 @@ static struct ch_version version_of(const struct vivi_plan_input *in)
     return v;
 }
 
+/* A descriptor goes with a request of its own; on a command line it has a number. */
+static json_t *device_config(const struct vivi_device *d, const struct ch_version *v)
+{
+    const struct vivi_config *c = d->config;
+    json_t *doc = ch_device_config(d, v);
+
+    if (d->kind == VIVI_DEV_NET && c->nets[d->index].type == VIVI_NET_FD)
+        put(&doc, "fds", json_pack("[i]", CH_FD_NETS + (int)d->index));
+    return doc;
+}
+
+static bool comes_later(const struct vivi_config *c, enum vivi_device_kind kind, size_t i)
+{
+    return kind == VIVI_DEV_NET && c->nets[i].type == VIVI_NET_FD && c->ch_mode == VIVI_CH_API;
+}
+
 /* The list of one kind, or no key at all. */
 static void put_devices(json_t **doc, const char *key, const struct vivi_plan_input *in,
                         enum vivi_device_kind kind, size_t n)
@@ -257,11 +273,12 @@ static void put_devices(json_t **doc, const char *key, const struct vivi_plan_in
     json_t *list = json_array();
 
     for (size_t i = 0; i < n; i++)
-        add(&list, ch_device_config(
-                       &(struct vivi_device){
-                           .kind = kind, .config = in->config, .index = i, .uuid = in->uuid},
-                       &v));
-    if (list && n == 0)
+        if (!comes_later(in->config, kind, i))
+            add(&list, device_config(
+                           &(struct vivi_device){
+                               .kind = kind, .config = in->config, .index = i, .uuid = in->uuid},
+                           &v));
+    if (list && json_array_size(list) == 0)
         json_decref(list);
     else
         put(doc, key, list);

@@ -74,10 +74,10 @@ static int check_net(const struct vivi_config *c, const struct vivi_facts *f, si
 {
     char field[128];
 
-    if (c->nets[i].type != VIVI_NET_NAT) {
+    if (c->nets[i].type != VIVI_NET_NAT && c->nets[i].type != VIVI_NET_FD) {
         (void)snprintf(field, sizeof(field), "nets.%s.type", c->nets[i].id);
         return vivi_problem(p, VIV_E_UNSUPPORTED, field, NULL,
-                            "the qemu driver has networks of type nat only");
+                            "the qemu driver has networks of the types nat and fd only");
     }
     for (size_t j = 0; j < c->nets[i].n_forwards; j++)
         VIVI_TRY(check_forward(c, f, i, j, p));

@@ -36,6 +36,7 @@
 #define TCG_CPU    "max,la57=off,erms=off"
 #define CONTROL_FD 3
 #define AGENT_FD   4
+#define NIC_FD     16 /* and those after it: NICs of type fd, by their places */
 
 static int pair(struct vivi_plan *p, const char *option, const char *value)
 {
@@ -244,6 +245,20 @@ static int plan_netdev(const struct vivi_net *n, struct vivi_plan *p)
     return r;
 }
 
+/* A TAP that came as a descriptor. */
+static int plan_given_netdev(const struct vivi_net *n, struct vivi_plan *p)
+{
+    int fd = NIC_FD + (int)n->slot - 1;
+    char name[80];
+    int r;
+
+    (void)snprintf(name, sizeof(name), VIVI_NIC_FD "%.64s", n->id);
+    r = vivi_plan_port(
+        p, &(struct vivi_port){
+               .kind = VIVI_PORT_HELD, .name = name, .child_fd = fd, .child_fd_rw = -1});
+    return r < 0 ? r : pairf(p, "-netdev", "tap,id=net%" PRIu32 ",fd=%d", n->slot - 1, fd);
+}
+
 void qemu_mac(const struct vivi_net *n, const char *uuid, char ret[18])
 {
     uint8_t derived[6];
@@ -260,7 +275,7 @@ static int plan_net(const struct vivi_plan_input *in, size_t i, struct vivi_plan
     const struct vivi_net *n = &in->config->nets[i];
     size_t at = n->slot - 1;
     char mac[18];
-    int r = plan_netdev(n, p);
+    int r = n->type == VIVI_NET_FD ? plan_given_netdev(n, p) : plan_netdev(n, p);
 
     if (r < 0)
         return r;

@@ -1,0 +1,20 @@
+#include "driver/tap_linux.h"
+
+#include <net/if.h>
+#include <sys/ioctl.h>
+
+#include <linux/if_tun.h>
+
+int vivi_tap_check(int fd, viv_error *err)
+{
+    struct ifreq r = {.ifr_flags = 0};
+    const char *lacks;
+
+    if (ioctl(fd, TUNGETIFF, &r) < 0 || !(r.ifr_flags & IFF_TAP))
+        return vivi_fail(err, VIV_E_INVALID, "what was given is no TAP device");
+    lacks = !(r.ifr_flags & IFF_NO_PI)      ? "IFF_NO_PI"
+            : !(r.ifr_flags & IFF_VNET_HDR) ? "IFF_VNET_HDR"
+                                            : NULL;
+    return lacks ? vivi_fail(err, VIV_E_INVALID, "%.15s was opened without %s", r.ifr_name, lacks)
+                 : 0;
+}

@@ -1,0 +1,28 @@
+/*
+ * NICs of type fd: a TAP device that whoever starts the VM has opened. It comes with the start,
+ * the keeper holds it under VIVI_NIC_FD and the NIC's id as long as it lives, and every run until
+ * then uses it: a reboot and the restart policy need nobody who gives it again.
+ */
+#pragma once
+
+#include "base/frame.h"
+#include "model/config.h"
+
+struct vivi_monitor;
+
+/*
+ * Takes the descriptors of a request, from fds[first] on, for the NICs that args.nics names in the
+ * same order. Errors: INVALID, with the field.
+ */
+int vivi_nics_take(struct vivi_monitor *m, const json_t *args, struct vivi_frame *f, size_t first,
+                   viv_error *err);
+/* Those that no NIC has any more are given up: a TAP device that is held stays busy. */
+void vivi_nics_drop_others(struct vivi_monitor *m, const struct vivi_config *c);
+/* Every NIC of type fd has one. INVALID. */
+int vivi_nics_check(const struct vivi_monitor *m, const struct vivi_config *c, viv_error *err);
+/* Whether it can be saved and restored. UNSUPPORTED, with the field. */
+int vivi_nics_may_save(const struct vivi_config *c, viv_error *err);
+/* Whether the element at "nets.ID", of this run or in a change, came with a start. */
+bool vivi_nics_is_given(const struct vivi_config *now, const char *id, const json_t *change);
+/* For struct vivi_driver_host; ctx is the monitor. */
+int vivi_nics_fd(void *ctx, const char *name);
