@@ -21,6 +21,7 @@
 
 #define ANSWER_MS 60000 /* the other end prepares a VM and a VMM */
 #define ARRIVE_MS 60000
+#define FIRST_MS  150 /* as of the line on a terminal */
 #define VIA_UNIX  "unix"
 #define VIA_TCP   "tcp:"
 
@@ -160,9 +161,40 @@ static int ask_there(struct migration *g, const char *word, viv_error *err)
 
 /* ---- sending ---- */
 
+struct said {
+    char doing[80];
+    int64_t elapsed_ms;
+};
+
+/* Where no line can be taken away again: one for each that the monitor tells, which is when
+ * something begins and every second. What is over in a moment has nothing to tell. */
+static void say(struct migration *g, const char *doing, int64_t elapsed_ms, struct said *before)
+{
+    cleanup_json json_t *j = NULL;
+    char *line = NULL;
+
+    if (g->c->quiet || (elapsed_ms == before->elapsed_ms && strcmp(doing, before->doing) == 0))
+        return;
+    (void)snprintf(before->doing, sizeof(before->doing), "%s", doing);
+    before->elapsed_ms = elapsed_ms;
+    if (g->c->format != VIVI_FORMAT_JSON) {
+        if (elapsed_ms >= FIRST_MS)
+            vivi_cli_note(g->c, "%s: %s (%.1f s)", viv_vm_name(g->vm), doing,
+                          (double)elapsed_ms / 1000);
+        return;
+    }
+    j = json_pack("{s:{s:s, s:s, s:I}}", "progress", "vm", viv_vm_name(g->vm), "doing", doing,
+                  "elapsed_ms", (json_int_t)elapsed_ms);
+    line = json_dumps(j, JSON_COMPACT);
+    if (line)
+        (void)fprintf(stderr, "%s\n", line);
+    free(line);
+}
+
 static int follow(struct migration *g, viv_op *op, viv_error *err)
 {
     struct vivi_progress progress;
+    struct said before = {.doing = ""};
     char text[120];
     int r = 0;
 
@@ -172,13 +204,17 @@ static int follow(struct migration *g, viv_op *op, viv_error *err)
         cleanup_rec viv_rec *note = NULL;
         int64_t due = viv_timeout_ms(g->c->v);
         int turn = vivi_progress_wait_ms(&progress);
+        const char *doing = NULL;
+        int64_t elapsed = 0;
 
         (void)poll(&fd, 1, turn < 0 || (due >= 0 && due < turn) ? (int)due : turn);
         r = viv_dispatch(g->c->v, err);
         (void)viv_op_note(op, &note, NULL);
-        (void)snprintf(text, sizeof(text), "%s: %s", viv_vm_name(g->vm),
-                       note && viv_rec_str(note, "doing") ? viv_rec_str(note, "doing") : "sending");
+        doing = note ? viv_rec_str(note, "doing") : NULL;
+        (void)snprintf(text, sizeof(text), "%s: %s", viv_vm_name(g->vm), doing ? doing : "sending");
         vivi_progress_show(&progress, text);
+        if (!progress.on && doing && viv_rec_i64(note, "elapsed_ms", &elapsed) == 0)
+            say(g, doing, elapsed, &before);
     }
     vivi_progress_clear(&progress);
     return r < 0 ? r : viv_op_wait(op, 0, NULL, err);

@@ -107,6 +107,15 @@ json_t *vivi_migrate_offer(struct vivi_monitor *m)
 
 /* ---- sending ---- */
 
+static void tell_phase(struct vivi_monitor *m, const struct vivi_moving *moving)
+{
+    json_t *more = json_object();
+
+    (void)json_object_set_new(more, "phase", json_string(vivi_moving_phase_name(moving->phase)));
+    (void)json_object_set_new(more, "to", vivi_json_str(moving->to));
+    vivi_record_event(m, "migration", more);
+}
+
 void vivi_migrate_drop(struct vivi_monitor *m)
 {
     vivi_disarm(m, &m->migrate_tell);
@@ -242,6 +251,7 @@ void vivi_migrate_handed_over(struct vivi_monitor *m)
     moving.phase = VIVI_MOVING_HANDED;
     if (vivi_moving_write(m->dir.fd, &moving, &err) < 0)
         vivi_log(VIVI_LOG_ERROR, "migrate: %s", err.message);
+    tell_phase(m, &moving);
     vivi_arm(m, &m->migrate_late, &(struct vivi_arm){"migrate-late", LATE_MS, late});
     vivi_migrate_progress(m, "handed over");
 }
@@ -279,6 +289,7 @@ void vivi_migrate_now(struct vivi_monitor *m, const struct vivi_migrate_ask *a)
     r = vivi_moving_write(m->dir.fd, &moving, &err);
     if (r == 0) {
         vivi_op_step(m, "send");
+        tell_phase(m, &moving);
         vivi_life_set_state(m, VIV_ST_OUTGOING, NULL);
         r = vivi_machine_migrate_send(&m->machine, &a->to, vivi_life_dop(m, VIVI_DOP_MIGRATE),
                                       &err);
@@ -309,6 +320,7 @@ void vivi_migrate_concluded(struct vivi_monitor *m, enum vivi_reason reason)
     (void)snprintf(m->st.reason_text, sizeof(m->st.reason_text), "%.159s", moving.to);
     if (vivi_moving_write(m->dir.fd, &moving, &err) < 0)
         vivi_log(VIVI_LOG_ERROR, "migrate: %s", err.message); /* "sending" stands: no start */
+    tell_phase(m, &moving);
 }
 
 void vivi_migrate_ended(struct vivi_monitor *m, const char *text)

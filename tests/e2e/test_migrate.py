@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shlex
 import socket
 
@@ -130,11 +131,28 @@ def test_an_old_release_would_let_a_paused_vm_run_there(pair):
 def test_progress_is_told(pair):
     pair.does(**SLOW)
     pair.vm()
-    conforms(pair.move("-o", "json", "--downtime", "50ms", "--timeout", "60s").json(), "migrate")
+    r = pair.move("-o", "json", "--downtime", "50ms", "--timeout", "60s")
+    conforms(r.json(), "migrate")
+    told = [json.loads(line)["progress"] for line in r.err.splitlines()]
+    doing = [t["doing"] for t in told]
+    assert [d for d in dict.fromkeys(doing)] == ["sending", *(f"memory, round {i}" for i in range(6)), "handed over"]
+    elapsed = [t["elapsed_ms"] for t in told]
+    assert elapsed == sorted(elapsed) and {t["vm"] for t in told} == {"web"}
     conforms(pair.here.root.inspect("web"), "inspect")
     states = [e["state"] for e in pair.here.root.events() if e["type"] == "state"]
     assert states == ["starting", "running", "outgoing", "stopped"]
+    steps = [(e["phase"], e["to"]) for e in pair.here.root.events() if e["type"] == "migration"]
+    assert steps == [(phase, pair.dest()) for phase in ("sending", "handed-over", "gone")]
     assert [e["state"] for e in pair.there.root.events() if e["type"] == "state"] == ["incoming", "running"]
+
+
+def test_progress_is_told_without_a_terminal(pair):
+    pair.does(**SLOW)
+    pair.vm()
+    r = pair.move()
+    assert r.out.startswith("web: runs at ")
+    assert re.findall(r"^web: memory, round ([0-5]) \(\d+\.\d s\)$", r.err, re.M)[-1] == "5", r.err
+    assert pair.there.root("ps", "-q").out == "web\n"
 
 
 @pytest.mark.parametrize("version", ["51.0", "53.0"])
