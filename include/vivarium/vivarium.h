@@ -393,12 +393,15 @@ VIV_API int viv_vm_apply(viv_vm *m, const viv_config *c, const viv_opts *o, viv_
  *     the device's fields, as often as it is set ("path=/d.img"). INVALID "disks.data: id is used
  *     twice"; UNSUPPORTED a kind that this driver cannot add while the VM runs
  *     (a vsock needs no id: a VM has one)
- *   device_remove: kind; id. The guest is asked to let go of it. NOT_FOUND; UNSUPPORTED the disk
- *     with the guest's root; TIMEOUT the guest keeps it: it can be asked again
+ *   device_remove: kind; id; force. The guest is asked to let go of it. NOT_FOUND; UNSUPPORTED the
+ *     disk with the guest's root; BUSY the guest uses the disk, as its agent tells (with force it
+ *     goes, and what the guest has not written is lost); TIMEOUT the guest keeps it: it can be
+ *     asked again
  *   resize: cpus, a number; memory and balloon (what is left to the guest; "all"), as text
- *     ("2GiB"); disk and zone (memory of a NUMA node), "ID=SIZE", as often as they are set.
- *     UNSUPPORTED beyond cpus.max, memory.max of this run; TIMEOUT the guest has not taken or given
- *     it yet: it can be asked again
+ *     ("2GiB"); disk and zone (memory of a NUMA node), "ID=SIZE", as often as they are set; force.
+ *     INVALID "disks.data.size: 4MiB is less than the image has (8MiB)": with force a raw image is
+ *     cut at once, and what lies behind is lost for good. UNSUPPORTED beyond cpus.max, memory.max
+ * of this run; TIMEOUT the guest has not taken or given it yet: it can be asked again
  */
 VIV_API int viv_vm_device_add(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                               viv_error *err);

@@ -17,6 +17,7 @@ int vivi_changing_flags(struct vivi_cli *c, struct vivi_changing *ret)
     ret->next = vivi_args_has(&c->args, "--next");
     ret->live = vivi_args_has(&c->args, "--live");
     ret->async = vivi_args_has(&c->args, "--async");
+    ret->force = vivi_args_has(&c->args, "--force");
     if (ret->next && ret->live)
         return vivi_cli_usage(c, "without both it changes what it can now, and the next start",
                               "--next and --live exclude each other");
@@ -37,6 +38,8 @@ int vivi_changing_options(const struct vivi_changing *how, viv_opts *o, viv_erro
         r = viv_opts_set_bool(o, "live", how->live, err);
     if (r >= 0)
         r = viv_opts_set_bool(o, "async", how->async, err);
+    if (r >= 0 && how->force)
+        r = viv_opts_set_bool(o, "force", 1, err);
     if (r >= 0 && how->timeout_ms > 0)
         r = viv_opts_set_i64(o, "timeout_ms", how->timeout_ms, err);
     return r;

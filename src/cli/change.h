@@ -4,7 +4,7 @@
 #include "cli/ops.h"
 
 struct vivi_changing {
-    bool dry_run, next, live, async;
+    bool dry_run, next, live, async, force;
     int64_t timeout_ms; /* of what waits for the guest; 0: the default */
     /* A verb of the library that makes the configuration itself, and what it is to do; NULL: make
      * does. */
@@ -15,8 +15,8 @@ struct vivi_changing {
     const void *ctx; /* of make */
 };
 
-/* --dry-run, --next, --live, --async, --timeout of the command line. 0, or the exit code of a usage
- * error.
+/* --dry-run, --next, --live, --async, --force, --timeout of the command line. 0, or the exit code
+ * of a usage error.
  */
 int vivi_changing_flags(struct vivi_cli *c, struct vivi_changing *ret);
 /* The same as options of the library. 0 or < 0. */

@@ -51,6 +51,12 @@ static const struct vivi_flag flags_changing[] = {
     END,
 };
 
+static const struct vivi_flag flags_device[] = {
+    {"--force", 'f', VIVI_V_NONE, NULL, NULL, NULL,
+     "rm: take away a disk that the guest uses; what it has not written yet is lost"},
+    END,
+};
+
 static const struct vivi_flag flags_async[] = {
     {"--async", 0, VIVI_V_NONE, NULL, NULL, NULL,
      "return as soon as it is accepted; viv events tells how it ends"},
@@ -65,6 +71,8 @@ static const struct vivi_flag flags_resize[] = {
     {"--disk", 0, VIVI_V_TEXT, "ID=SIZE", NULL, NULL, "so large a disk; may be repeated"},
     {"--zone", 0, VIVI_V_TEXT, "ID=SIZE", NULL, NULL,
      "so much memory of one NUMA node; may be repeated"},
+    {"--force", 'f', VIVI_V_NONE, NULL, NULL, NULL,
+     "cut a disk's image, too; what lies behind is lost for good"},
     END,
 };
 
@@ -361,9 +369,17 @@ const struct vivi_command vivi_commands[] = {
      false},
     {"edit", NULL, "Making", "change a VM's configuration in an editor", "[FLAGS] VM", "viv-apply",
      VIVI_TARGETS_ONE, NULL, ONLY(flags_changing), vivi_cmd_edit, false},
-    {"device", NULL, "Making", "devices of a VM that come and go",
-     "add [FLAGS] VM KIND [KEY=VALUE…] | rm [FLAGS] VM KIND ID | ls VM", "viv-device",
-     VIVI_TARGETS_DEVICE, "add|rm|ls", AND_ASYNC(flags_changing), vivi_cmd_device, false},
+    {"device",
+     NULL,
+     "Making",
+     "devices of a VM that come and go",
+     "add [FLAGS] VM KIND [KEY=VALUE…] | rm [FLAGS] VM KIND ID | ls VM",
+     "viv-device",
+     VIVI_TARGETS_DEVICE,
+     "add|rm|ls",
+     {.sets = {flags_device, flags_changing, flags_async, vivi_flags_global}},
+     vivi_cmd_device,
+     false},
     {"resize",
      NULL,
      "Making",

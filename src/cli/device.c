@@ -71,6 +71,8 @@ static int change(struct vivi_cli *c, bool add)
 
     if (code)
         return code;
+    if (add && how.force)
+        return vivi_cli_usage(c, NULL, "--force is for taking away");
     if (add && c->args.n_words < 3)
         return vivi_cli_usage(c, "viv device add web disk path=data.img",
                               "needs a VM and a kind of device");

@@ -182,8 +182,21 @@ static int check_shrink(const struct vivi_disk *d, uint64_t is, struct vivi_prob
     vivi_format_size(d->size_bytes, wanted);
     vivi_format_size(is, has);
     return vivi_problem(p, VIV_E_INVALID, field,
-                        "a disk only grows here; its data would be cut off",
+                        "viv resize --force cuts it: what lies behind is lost for good",
                         "%s is less than the image has (%s)", wanted, has);
+}
+
+int vivi_check_no_cut(const struct vivi_config *c, const struct vivi_facts *f,
+                      struct vivi_problems *p)
+{
+    for (size_t i = 0; i < c->n_disks; i++) {
+        const struct vivi_disk *d = &c->disks[i];
+        const struct vivi_path_fact *fact = vivi_fact_of(f, d->path);
+
+        if (fact && d->size_bytes && d->size_bytes < fact->size_bytes)
+            VIVI_TRY(check_shrink(d, fact->size_bytes, p));
+    }
+    return 0;
 }
 
 static int check_disk(const struct vivi_disk *d, const struct vivi_facts *f,

@@ -41,6 +41,9 @@ int vivi_check_size(const struct vivi_config *c, const struct vivi_facts *f,
 int vivi_check_size_order(const struct vivi_config *c, struct vivi_problems *p);
 int vivi_check_disks(const struct vivi_config *c, const struct vivi_facts *f,
                      const struct vivi_limits *l, struct vivi_problems *p);
+/* Only that no image is larger than its disk's size: part of the above. */
+int vivi_check_no_cut(const struct vivi_config *c, const struct vivi_facts *f,
+                      struct vivi_problems *p);
 /* How many nets there are; a TAP is named. */
 int vivi_check_nets(const struct vivi_config *c, const struct vivi_limits *l,
                     struct vivi_problems *p);

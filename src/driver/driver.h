@@ -186,6 +186,7 @@ struct vivi_resize {
     enum vivi_resize_kind kind;
     const char *id; /* of the disk or zone; NULL else; borrowed for the call */
     uint64_t to; /* CPUS: how many; MEMORY, ZONE, DISK: bytes; BALLOON: bytes *left* to the guest */
+    bool cut;    /* DISK: the image may become smaller; else the caller has seen that it does not */
     const struct vivi_config *config; /* as it is now; borrowed for the call */
 };
 

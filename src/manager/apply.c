@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "driver/disks.h"
 #include "manager/call.h"
 #include "model/diff.h"
 #include "model/slots.h"
@@ -143,9 +144,11 @@ static const char *const mode_words[] = {"both", "next", "live", "strict"};
 struct change {
     enum mode mode;
     bool dry_run;
-    json_t *recorded, *to; /* owned */
-    struct vivi_diff diff; /* between the two */
-    json_t *changes;       /* owned; the diff as it is answered */
+    json_t *recorded, *to;     /* owned */
+    struct vivi_diff diff;     /* between the two */
+    struct vivi_config wanted; /* of to, when images are to be cut */
+    json_t *cuts;              /* owned; fields of the disks whose images are to be cut, or NULL */
+    json_t *changes;           /* owned; the diff as it is answered */
 };
 
 static void change_done(struct change *ch)
@@ -153,6 +156,8 @@ static void change_done(struct change *ch)
     json_decref(ch->recorded);
     json_decref(ch->to);
     json_decref(ch->changes);
+    json_decref(ch->cuts);
+    vivi_config_done(&ch->wanted);
     vivi_diff_done(&ch->diff);
 }
 #define cleanup_change VIVI_CLEANUP(change_done)
@@ -211,6 +216,53 @@ static int make_to(const struct vivi_call *c, struct change *ch, viv_error *err)
     return r < 0 ? r : vivi_diff(ch->recorded, ch->to, &ch->diff, err);
 }
 
+/* ---- images that are to be cut ---- */
+
+/* What force is for, of a size: it is cut now or not at all, because the guest has the image open.
+ */
+static int find_cuts(const struct vivi_call *c, struct change *ch, bool here, viv_error *err)
+{
+    int r = 0;
+
+    if (!vivi_opt_bool(c->o, "force", false))
+        return 0;
+    ch->cuts = json_array();
+    if (!ch->cuts)
+        return vivi_fail_oom(err);
+    r = vivi_config_decode(ch->to, &ch->wanted, err);
+    for (size_t i = 0; r == 0 && i < ch->diff.n; i++) {
+        const struct vivi_disk *d = vivi_disk_of_size(&ch->wanted, ch->diff.items[i].path);
+        int cut = d ? vivi_disk_must_be_cut(d, err) : 0;
+
+        if (cut < 0)
+            return cut;
+        if (cut && !here && ch->mode == MODE_NEXT)
+            return vivi_fail_field(err, VIV_E_INVALID, ch->diff.items[i].path,
+                                   "the image cannot be cut later: it is in use until then");
+        if (cut && json_array_append_new(ch->cuts, json_string(ch->diff.items[i].path)) < 0)
+            return vivi_fail_oom(err);
+    }
+    return r;
+}
+
+static bool is_cut(const struct change *ch, const char *field)
+{
+    for (size_t i = 0; i < json_array_size(ch->cuts); i++)
+        if (strcmp(json_string_value(json_array_get(ch->cuts, i)), field) == 0)
+            return true;
+    return false;
+}
+
+static int cut_images(const struct change *ch, viv_error *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < ch->diff.n; i++)
+        if (is_cut(ch, ch->diff.items[i].path))
+            r = vivi_disk_set_size(vivi_disk_of_size(&ch->wanted, ch->diff.items[i].path), err);
+    return r;
+}
+
 /* ---- what is wrong with it ---- */
 
 static bool was_wrong(const struct vivi_problems *before, const viv_error *e)
@@ -240,7 +292,8 @@ static int check_new(const struct vivi_call *c, const struct change *ch, viv_err
     if (r == 0 && now.problems.n > 0)
         (void)vivi_resolve(c->m->v, ch->recorded, c->d.uuid, &before, NULL);
     for (size_t i = 0; r == 0 && i < now.problems.n; i++) {
-        if (was_wrong(&before.problems, &now.problems.items[i]))
+        if (was_wrong(&before.problems, &now.problems.items[i]) ||
+            is_cut(ch, now.problems.items[i].field))
             continue;
         why = now.problems.items[i];
         r = -why.code;
@@ -255,13 +308,14 @@ static int check_new(const struct vivi_call *c, const struct change *ch, viv_err
 }
 
 /* What cannot be changed at all comes first; a dry run lists it among the others. */
-static int check(const struct vivi_call *c, const struct change *ch, viv_error *err)
+static int check(const struct vivi_call *c, struct change *ch, bool here, viv_error *err)
 {
     int r = vivi_diff_fixed(&ch->diff, ch->dry_run ? NULL : err);
 
     if (r < 0)
         return ch->dry_run ? 0 : r;
-    return check_new(c, ch, err);
+    r = find_cuts(c, ch, here, err);
+    return r < 0 ? r : check_new(c, ch, err);
 }
 
 /* ---- changed here ---- */
@@ -306,6 +360,8 @@ static int store(struct vivi_call *c, struct change *ch, viv_error *err)
     cleanup_config struct vivi_config decoded = {0};
     int r = vivi_config_decode(ch->to, &decoded, err);
 
+    if (r == 0) /* first: who dies in between asks again and finds it done */
+        r = cut_images(ch, err);
     if (r == 0)
         r = vivi_config_store(c->d.fd, ch->to, &c->s, err);
     if (r < 0)
@@ -391,8 +447,11 @@ static int ask_monitor(struct vivi_call *c, const struct change *ch, viv_error *
     c->q.args =
         json_pack("{s:O,s:s,s:b,s:I,s:O?}", "doc", ch->to, "mode", mode_words[ch->mode], "dry_run",
                   (int)ch->dry_run, "timeout_ms", (json_int_t)ms, "paths", c->config->touched);
-    if (!c->q.args || (c->config->base[0] &&
-                       json_object_set_new(c->q.args, "base", json_string(c->config->base)) < 0))
+    if (!c->q.args ||
+        (c->config->base[0] &&
+         json_object_set_new(c->q.args, "base", json_string(c->config->base)) < 0) ||
+        (vivi_opt_bool(c->o, "force", false) &&
+         json_object_set_new(c->q.args, "force", json_true()) < 0))
         return vivi_fail_oom(err);
     return 0;
 }
@@ -436,7 +495,7 @@ int vivi_call_prepare_apply(struct vivi_call *c, json_t **ret_local, viv_error *
     if (r == 0)
         r = make_to(c, &ch, err);
     if (r == 0)
-        r = check(c, &ch, err);
+        r = check(c, &ch, lock >= 0, err);
     if (r < 0)
         return r;
     return lock >= 0 ? change_here(c, &ch, ret_local, err) : ask_monitor(c, &ch, err);

@@ -293,7 +293,7 @@ static int remove_device(const struct documents *d, const viv_opts *o, viv_error
 int viv_vm_device_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                          viv_error *err)
 {
-    struct vivi_call c = {.options = "kind id" CHANGE_OPTIONS, .m = m, .o = o};
+    struct vivi_call c = {.options = "kind id force" CHANGE_OPTIONS, .m = m, .o = o};
 
     return change(&c, remove_device, ret_op, ret_result, err);
 }
@@ -357,7 +357,7 @@ int viv_vm_resize(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_r
                   viv_error *err)
 {
     struct vivi_call c = {
-        .options = "cpus memory balloon disk zone" CHANGE_OPTIONS, .m = m, .o = o};
+        .options = "cpus memory balloon disk zone force" CHANGE_OPTIONS, .m = m, .o = o};
 
     return change(&c, set_sizes, ret_op, ret_result, err);
 }

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "driver/disks.h"
 #include "model/slots.h"
 #include "monitor/monitor.h"
 #include "monitor/policy.h"
@@ -289,10 +290,11 @@ static int make_plan(const struct vivi_monitor *m, const json_t *args, struct pl
 static json_t *record_of(const struct vivi_monitor *m, const struct vivi_request *q,
                          const struct plan *p, json_t *changes)
 {
-    return json_pack("{s:s,s:I,s:s,s:O,s:O?,s:I,s:b,s:O,s:b}", "op", q->op, "run",
+    return json_pack("{s:s,s:I,s:s,s:O,s:O?,s:I,s:b,s:b,s:O,s:b}", "op", q->op, "run",
                      (json_int_t)m->st.run, "mode", mode_words[p->mode], "to", p->to, "paths",
-                     p->paths, "timeout_ms", (json_int_t)q->timeout_ms, "changed", p->asked.n > 0,
-                     "changes", changes, "done", 0);
+                     p->paths, "timeout_ms", (json_int_t)q->timeout_ms, "force",
+                     (int)flag(q->args, "force"), "changed", p->asked.n > 0, "changes", changes,
+                     "done", 0);
 }
 
 int vivi_apply_prepare(struct vivi_monitor *m, const struct vivi_request *q, json_t **ret_now,
@@ -344,12 +346,33 @@ static void use_config(struct vivi_monitor *m, const json_t *doc)
     vivi_policy_take(m);
 }
 
+/* Nothing runs: images that were asked to be smaller are cut by us. */
+static int cut_images(const struct vivi_monitor *m, viv_error *err)
+{
+    const json_t *list = json_object_get(m->apply.record, "changes");
+    cleanup_config struct vivi_config c = {0};
+    int r = vivi_config_decode(json_object_get(m->apply.record, "to"), &c, err);
+
+    for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
+        const char *path = json_string_value(json_object_get(json_array_get(list, i), "path"));
+        const struct vivi_disk *d = path ? vivi_disk_of_size(&c, path) : NULL;
+
+        r = d ? vivi_disk_must_be_cut(d, err) : 0;
+        if (r > 0)
+            r = vivi_disk_set_size(d, err);
+    }
+    return r;
+}
+
 /* config.json becomes what was asked for: the one step in which that happens. */
 static int store(struct vivi_monitor *m, viv_error *err)
 {
     const json_t *to = json_object_get(m->apply.record, "to");
     cleanup_json json_t *next = NULL;
     int r = read_next(m, &next, err);
+
+    if (r == 0 && flag(m->apply.record, "force") && !vivi_state_has_vmm(m->st.state))
+        r = cut_images(m, err);
 
     if (r < 0)
         return r;
@@ -563,6 +586,10 @@ static void change_over(struct vivi_monitor *m, const viv_error *err)
 static void make_one(struct vivi_monitor *m, const struct vivi_change *c)
 {
     const json_t *timeout = json_object_get(m->apply.record, "timeout_ms");
+    struct vivi_change_how how = {.timeout_ms =
+                                      timeout ? json_integer_value(timeout) : VIVI_NO_TIMEOUT,
+                                  .force = flag(m->apply.record, "force"),
+                                  .done = change_over};
     cleanup_json json_t *run = NULL;
     viv_error err = VIV_ERROR_INIT;
     int r = 0;
@@ -576,9 +603,9 @@ static void make_one(struct vivi_monitor *m, const struct vivi_change *c)
         r = vivi_fail(&err, VIV_E_WRONG_STATE, "nothing runs");
     if (r == 0)
         r = make_in_run(run, c, &err);
+    how.doc = run;
     if (r == 0)
-        r = vivi_change_begin(m, c, run, timeout ? json_integer_value(timeout) : VIVI_NO_TIMEOUT,
-                              change_over, &err);
+        r = vivi_change_begin(m, c, &how, &err);
     if (r < 0)
         change_over(m, &err);
 }

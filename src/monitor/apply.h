@@ -24,7 +24,8 @@ void vivi_apply_done(struct vivi_apply *a);
 /*
  * Looks at the request: args {"doc": the whole configuration as it shall be, "base": digest of what
  * it was made from or absent, "mode": "both" (default) | "next" | "live" | "strict", "paths": the
- * ones that were asked for or null for all, "dry_run", "timeout_ms"}. Modes: both changes the
+ * ones that were asked for or null for all, "dry_run", "timeout_ms", "force": what the guest uses
+ * goes, images are cut}. Modes: both changes the
  * configuration, and this run as far as it goes; next only the configuration; live only this run;
  * strict both, or nothing when something could not be made in this run.
  *

@@ -14,10 +14,10 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "driver/disks.h"
 #include "model/slots.h"
 #include "monitor/agent.h"
 #include "monitor/apply.h"
-#include "monitor/disks.h"
 #include "monitor/monitor.h"
 
 #define ID_SIZE     72          /* names are shorter */
@@ -355,12 +355,34 @@ static bool asks_first(struct vivi_monitor *m, const struct vivi_change *c, cons
            vivi_uses_ask(m, w->id, may_go);
 }
 
+/* A VMM that is asked for less cuts the image without a word. */
+static int check_cut(const struct vivi_monitor *m, const struct vivi_resize *what, viv_error *err)
+{
+    const struct vivi_disk *is = vivi_disk_find(&m->config, what->id);
+    struct vivi_disk d;
+    int r;
+
+    if (!is)
+        return 0;
+    d = *is;
+    d.size_bytes = what->to;
+    r = vivi_disk_must_be_cut(&d, err);
+    if (r > 0 && !what->cut)
+        return vivi_fail(err, VIV_E_INVALID, "less than the image has; it is only cut by force");
+    return r < 0 ? r : 0;
+}
+
 static int begin_size(struct vivi_monitor *m, const struct vivi_change *c, const struct what *w,
-                      viv_error *err)
+                      bool cut, viv_error *err)
 {
     struct vivi_resize what = size_of(m, c, w);
     char wanted[24], has[24];
+    int r;
 
+    what.cut = cut;
+    r = w->size == VIVI_RESIZE_DISK ? check_cut(m, &what, err) : 0;
+    if (r < 0)
+        return r;
     if (w->size == VIVI_RESIZE_BALLOON && what.to > m->config.memory_bytes) {
         vivi_format_size(what.to, wanted);
         vivi_format_size(m->config.memory_bytes, has);
@@ -370,8 +392,16 @@ static int begin_size(struct vivi_monitor *m, const struct vivi_change *c, const
     return vivi_machine_resize(&m->machine, &what, m->changes.now.dop, err);
 }
 
-int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c, const json_t *doc,
-                      int64_t timeout_ms, vivi_change_done *done, viv_error *err)
+static int64_t time_for(const struct vivi_change_flight *f, int64_t asked_ms)
+{
+    if (asked_ms >= 0)
+        return asked_ms;
+    return f->is_device && f->op == VIVI_CHANGE_ADD ? VIVI_ADD_DEADLINE_MS
+                                                    : VIVI_CHANGE_DEADLINE_MS;
+}
+
+int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c,
+                      const struct vivi_change_how *how, viv_error *err)
 {
     struct vivi_changes *all = &m->changes;
     struct what w = what_of(c);
@@ -382,32 +412,31 @@ int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c, const
         return vivi_fail(err, VIV_E_UNSUPPORTED, "%s", why);
     if (w.kind == KIND_SLOT ||
         (w.kind == KIND_SIZE && w.size == VIVI_RESIZE_DISK && json_is_null(c->to))) {
-        done(m, NULL); /* says how it is already */
+        how->done(m, NULL); /* says how it is already */
         return 0;
     }
-    r = vivi_config_decode(doc, &all->config, err);
+    r = vivi_config_decode(how->doc, &all->config, err);
     if (r < 0)
         return r;
     all->now = (struct vivi_change_flight){.dop = ++m->next_dop,
                                            .op = c->op,
                                            .is_device = w.kind == KIND_DEVICE,
                                            .to = json_incref(c->to),
-                                           .done = done};
+                                           .done = how->done};
     memcpy(all->now.path, c->path, sizeof(all->now.path));
-    if (!asks_first(m, c, &w))
-        r = w.kind == KIND_DEVICE ? begin_device(m, c, &w, err) : begin_size(m, c, &w, err);
+    if (how->force || !asks_first(m, c, &w))
+        r = w.kind == KIND_DEVICE ? begin_device(m, c, &w, err)
+                                  : begin_size(m, c, &w, how->force, err);
     if (r < 0) {
         all->now.done = NULL;
         finish(m, NULL);
         if (r == -VIV_E_NOT_FOUND && c->op == VIVI_CHANGE_REMOVE) {
-            done(m, NULL);
+            how->done(m, NULL);
             return 0;
         }
         return r;
     }
-    all->timeout_ms = timeout_ms >= 0                                  ? timeout_ms
-                      : all->now.is_device && c->op == VIVI_CHANGE_ADD ? VIVI_ADD_DEADLINE_MS
-                                                                       : VIVI_CHANGE_DEADLINE_MS;
+    all->timeout_ms = time_for(&all->now, how->timeout_ms);
     vivi_arm(m, &all->deadline, &(struct vivi_arm){"change", (uint64_t)all->timeout_ms, late});
     return 0;
 }

@@ -43,14 +43,20 @@ struct vivi_changes {
 /* Whether it can be made while the VM runs; else why not, for people ("" = no more to say). */
 bool vivi_change_can(const struct vivi_monitor *m, const struct vivi_change *c, char why[160]);
 
+struct vivi_change_how {
+    const json_t *doc;  /* the configuration of this run with the change made */
+    int64_t timeout_ms; /* < 0: the usual one */
+    bool force;         /* a disk that the guest uses goes; an image may be cut */
+    vivi_change_done *done;
+};
+
 /*
- * Begins it. doc: the configuration of this run with the change made. timeout_ms < 0: the usual
- * one. 0: done follows, possibly before this returns; < 0: refused, and nothing follows. A change
- * whose deadline passes ends with TIMEOUT, which says what is pending; if the guest does its part
- * later, the run's record still learns of it.
+ * Begins it. 0: done follows, possibly before this returns; < 0: refused, and nothing follows. A
+ * change whose deadline passes ends with TIMEOUT, which says what is pending; if the guest does its
+ * part later, the run's record still learns of it.
  */
-int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c, const json_t *doc,
-                      int64_t timeout_ms, vivi_change_done *done, viv_error *err);
+int vivi_change_begin(struct vivi_monitor *m, const struct vivi_change *c,
+                      const struct vivi_change_how *how, viv_error *err);
 
 /* DONE, PROGRESS and DEVICE of the driver; false: it is about something else. */
 bool vivi_change_event(struct vivi_monitor *m, const struct vivi_driver_event *e);

@@ -9,7 +9,6 @@
  * can hand them on; so does the master of a pseudo-terminal. Files of an earlier run are removed
  * first: nobody who still had one open may write into this run.
  */
-#include "monitor/disks.h"
 #include "monitor/terminal.h"
 
 #include <errno.h>
@@ -21,6 +20,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "driver/disks.h"
 #include "base/pty.h"
 
 #define MAP_MAX (3 * 16)

@@ -14,6 +14,7 @@
 #include "monitor/monitor.h"
 
 #define ANSWER_MS    5000
+#define FORCE        "; or viv device rm --force: what the guest has not written yet is lost"
 #define SERIAL_BYTES 20u /* as much of a disk's id as virtio-blk tells its guest */
 
 static const json_t *find_disk(const json_t *info, const char *id)
@@ -36,12 +37,13 @@ static void refuse(const struct vivi_monitor *m, const char *use, viv_error *err
         (void)vivi_fail(err, VIV_E_BUSY, "the guest's root is on it");
     } else if (use[0] == '/') {
         (void)vivi_fail(err, VIV_E_BUSY, "the guest has mounted it at %s", use);
-        vivi_hint(err, "viv exec %s -- umount %s", m->dir.name, use);
+        vivi_hint(err, "viv exec %s -- umount %s" FORCE, m->dir.name, use);
     } else if (strcmp(use, "swap") == 0) {
         (void)vivi_fail(err, VIV_E_BUSY, "the guest swaps to it");
-        vivi_hint(err, "viv exec %s -- swapoff -a", m->dir.name);
+        vivi_hint(err, "viv exec %s -- swapoff -a" FORCE, m->dir.name);
     } else {
         (void)vivi_fail(err, VIV_E_BUSY, "the guest has built %s upon it", use);
+        vivi_hint(err, "end its use in the guest" FORCE);
     }
 }
 

@@ -213,6 +213,43 @@ def test_what_the_next_start_may_have_this_run_may_not(root):
     vm("rm", "-f")
 
 
+def test_an_image_is_cut_by_force_only_and_then_at_once(root, image):
+    vm = root.fake("web", "ready after=1ms", disks=[{"id": "data", "path": image}])
+    cut = ["resize", "web", "--disk", "data=4MiB"]
+    for state in ("stopped", "running"):
+        before = vm.info()["config"]
+        r = root(*cut, code=2)
+        assert r.err == ("viv: resize web: disks.data.size: 4MiB is less than the image has (8MiB)\n"
+                         "hint: viv resize --force cuts it: what lies behind is lost for good\n")
+        root(*cut, "--force", "--async", "--next", code=2 if state == "running" else 0)
+        if state == "running":
+            assert os.path.getsize(image) == 8 << 20 and vm.info()["config"] == before
+            root(*cut, "--force")
+        assert os.path.getsize(image) == 4 << 20 and vm.info()["pending"] is None
+        assert vm.info()["config"]["disks"][0]["size"] == 4 << 20
+        assert root(*cut, "--force").out == "web: unchanged\n"
+        root("resize", "web", "--disk", "data=8MiB")
+        vm("start", "--wait") if state == "stopped" else None
+        assert os.path.getsize(image) == 8 << 20
+    assert root("resize", "web", "--force", "--disk", "data=4097", code=2).err.startswith(
+        "viv: resize web: disks.data.size: 4097 bytes are no multiple of 512")
+    vm("rm", "-f")
+
+
+def test_a_kept_vm_that_does_not_run_has_its_image_cut_by_its_monitor(root, image):
+    vm = root.fake("web", "ready after=1ms; panic after=20ms", disks=[{"id": "data", "path": image}],
+                   restart={"policy": "on-failure", "backoff": "60s"})
+    vm("start")
+    vm.until("it waits for its restart", lambda: vm.info()["next_start_at"])
+    root("resize", "web", "--disk", "data=4MiB", "--force")
+    assert os.path.getsize(image) == 4 << 20 and vm.info()["config"]["disks"][0]["size"] == 4 << 20
+    vm("rm", "-f")
+
+
+def test_force_is_for_what_loses_data(root):
+    assert "--force is for taking away" in root("device", "add", "web", "disk", "x", "--force", code=2).err
+
+
 # ---- without waiting
 
 def test_an_accepted_verb_goes_on_and_its_event_tells_the_end(root, image):

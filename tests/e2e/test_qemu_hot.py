@@ -54,15 +54,32 @@ def test_a_disk_that_the_guest_uses_stays(vm, image):
     run(vm, "mkdir /tmp/data && mount /dev/vda /tmp/data")
     r = change(vm, "--live", "disks.data-", code=9)
     assert r.err == ("viv: set web: disks.data: the guest has mounted it at /tmp/data\n"
-                     "hint: viv exec web -- umount /tmp/data\n")
+                     "hint: viv exec web -- umount /tmp/data; or viv device rm --force: what the guest has not "
+                     "written yet is lost\n")
     assert [(d["name"], d["used"]) for d in vm.info()["guest"]["disks"]] == [("vda", ["/tmp/data"])]
     run(vm, "umount /tmp/data && mkswap /dev/vda && swapon /dev/vda")
     r = change(vm, "--live", "disks.data-", code=9)
-    assert r.err == "viv: set web: disks.data: the guest swaps to it\nhint: viv exec web -- swapoff -a\n"
+    assert r.err == ("viv: set web: disks.data: the guest swaps to it\nhint: viv exec web -- swapoff -a; or viv device "
+                     "rm --force: what the guest has not written yet is lost\n")
     assert "(next start: the guest swaps to it)" in change(vm, "disks.data-").out
     assert "vda" in run(vm, "swapoff /dev/vda; cat /proc/partitions")
     change(vm, "--live", "disks.data-")
     assert "vda" not in run(vm, "cat /proc/partitions")
+
+
+def test_what_the_guest_uses_goes_and_shrinks_by_force_only(vm, image):
+    subprocess.run(["mkfs.ext2", "-q", image], check=True, env={"PATH": "/sbin:/usr/sbin:/bin:/usr/bin"})
+    change(vm, f"disks.+data.path={image}")
+    vm.until("the guest sees the disk", lambda: "vda" in run(vm, "cat /proc/partitions"), deadline=DEADLINE)
+    cut = ["resize", vm.name, "--disk", "data=4MiB"]
+    assert "4MiB is less than the image has (8MiB)" in vm.root(*cut, code=2, deadline=DEADLINE).err
+    vm.root(*cut, "--force", deadline=DEADLINE)
+    assert run(vm, "cat /sys/block/vda/size") == "8192" and os.path.getsize(image) == 4 << 20
+    vm.root("resize", vm.name, "--disk", "data=8MiB", deadline=DEADLINE)
+    run(vm, "mkdir /tmp/data && mount /dev/vda /tmp/data")
+    assert "the guest has mounted it" in vm.root("device", "rm", vm.name, "disk", "data", code=9, deadline=DEADLINE).err
+    vm.root("device", "rm", "--force", vm.name, "disk", "data", deadline=DEADLINE)
+    assert "vda" not in run(vm, "cat /proc/partitions") and vm.info()["config"]["disks"] == []
 
 
 def test_cpus_come_but_an_emulated_one_stays(vm):

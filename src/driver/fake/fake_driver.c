@@ -49,6 +49,7 @@ static int fake_check(const struct vivi_config *c, const struct vivi_facts *f,
 
     VIVI_TRY(vivi_check_vmm(c, f, ret));
     VIVI_TRY(vivi_check_size_order(c, ret));
+    VIVI_TRY(vivi_check_no_cut(c, f, ret));
     r = fake_script_parse(c->fake_script, &script, &why);
     if (r == -VIV_E_NO_MEMORY)
         return r;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "driver/agent_port.h"
+#include "driver/disks.h"
 #include "driver/hot.h"
 #include "driver/lines.h"
 
@@ -619,12 +620,28 @@ static int fake_device_remove(void *priv, enum vivi_device_kind kind, const char
     return wait_and_call(m, CALL_REMOVE, key, key + strlen("remove "), op, err);
 }
 
+/* What a VMM does with the image. */
+static int size_image(const struct vivi_resize *what, viv_error *err)
+{
+    const struct vivi_disk *is = vivi_disk_find(what->config, what->id);
+    struct vivi_disk d;
+
+    if (!is)
+        return vivi_fail(err, VIV_E_NOT_FOUND, "no such disk");
+    d = *is;
+    d.size_bytes = what->to;
+    return vivi_disk_set_size(&d, err);
+}
+
 static int fake_resize(void *priv, const struct vivi_resize *what, uint64_t op, viv_error *err)
 {
     struct fake_machine *m = priv;
     char key[VIVI_HOT_KEY_BYTES], args[VIVI_HOT_KEY_BYTES + 24];
     struct target *t;
+    int r = what->kind == VIVI_RESIZE_DISK ? size_image(what, err) : 0;
 
+    if (r < 0)
+        return r;
     (void)snprintf(key, sizeof(key), "%s%s%s", vivi_resize_kind_name(what->kind),
                    what->id ? " " : "", what->id ? what->id : "");
     (void)snprintf(args, sizeof(args), "%s %" PRIu64, key, what->to);

@@ -63,6 +63,7 @@ struct qemu_hot {
     bool emulated;         /* known when the CPUs are being changed */
     uint64_t memory_asked; /* of the device; UINT64_MAX: not yet */
     uint64_t cpus_to, memory_to, balloon_to, disk_to;
+    bool disk_cut; /* it may become smaller */
     char disk_node[24];
     uint64_t dump_op;  /* 0 = no core is being written */
     uint64_t count_op; /* 0 = nobody counts */

@@ -310,7 +310,7 @@ static void have_disk(struct qemu_hot *h, const json_t *nodes)
         (void)vivi_fail(&why, VIV_E_NOT_FOUND, "no such disk");
     else if (is == h->disk_to)
         qemu_hot_finish(h, "disk", NULL);
-    else if (is > h->disk_to)
+    else if (is > h->disk_to && !h->disk_cut)
         (void)vivi_fail(&why, VIV_E_INVALID, "less than the image has (%s); a disk only grows",
                         has);
     else
@@ -340,6 +340,7 @@ static int begin_disk(struct qemu_hot *h, const struct vivi_resize *what, viv_er
         (void)snprintf(h->disk_node, sizeof(h->disk_node), "disk%u",
                        (unsigned)h->config->disks[i].slot - 1);
         h->disk_to = what->to;
+        h->disk_cut = what->cut;
         return qemu_hot_send(h, "query-named-block-nodes", json_pack("{s:b}", "flat", 1),
                              H_DISK_LOOK, 0, err);
     }
