@@ -1,5 +1,5 @@
 /* Two documents: what is stored is what was asked, and what this run lacks waits. */
-#include "monitor/testing.h"
+#include "monitor/testing_apply.h"
 
 #include <sys/stat.h>
 
@@ -31,126 +31,6 @@ static int close_rig(void **state)
     return 0;
 }
 
-/* ---- asking and looking ---- */
-
-static json_t *read_file(struct rig *r, const char *name)
-{
-    cleanup_close int fd = open(r->vm_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    json_t *j = NULL;
-    viv_error err = VIV_ERROR_INIT;
-
-    if (vivi_json_read(fd, name, VIVI_DOCUMENT_MAX_BYTES, &j, &err) < 0)
-        fail_msg("%s", err.message);
-    return j;
-}
-
-static void write_file(struct rig *r, const char *name, const json_t *j)
-{
-    cleanup_close int fd = open(r->vm_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    assert_int_equal(vivi_json_write(fd, name, j, VIVI_FAST, NULL), 0);
-}
-
-static json_t *next_doc(struct rig *r)
-{
-    return read_file(r, VIVI_CONFIG_FILE);
-}
-
-static json_t *run_doc(struct rig *r)
-{
-    cleanup_json json_t *j = read_file(r, VIVI_RUNNING_FILE);
-
-    return json_incref(json_object_get(j, "config"));
-}
-
-/* config.json with one field changed as --set does. */
-static json_t *next_with(struct rig *r, const char *path, const char *value)
-{
-    json_t *doc = next_doc(r);
-    viv_error err = VIV_ERROR_INIT;
-
-    if (vivi_config_set(doc, path, value, "/", &err) < 0)
-        fail_msg("%s", err.message);
-    return doc;
-}
-
-/* more: members of args, NULL: none; consumed, as doc is. Returns the request's id. */
-static uint64_t apply(struct rig *r, const char *op, json_t *doc, json_t *more)
-{
-    cleanup_json json_t *args = json_pack("{s:o}", "doc", doc);
-    cleanup_free char *text = NULL;
-
-    if (more)
-        assert_int_equal(json_object_update(args, more), 0);
-    json_decref(more);
-    text = json_dumps(args, JSON_COMPACT);
-    return rig_ask(r, &r->client, "apply", op, text);
-}
-
-static json_t *mode(const char *word)
-{
-    return json_pack("{s:s}", "mode", word);
-}
-
-/* "labels.job now; cpus.count next-start", with "=reason" behind those that have one. */
-static void tells(struct rig *r, uint64_t id, bool changed, const char *wanted)
-{
-    cleanup_buf struct vivi_buf text = VIVI_BUF(65536);
-    cleanup_json json_t *answer = NULL;
-    const json_t *result, *list;
-
-    rig_settle(r);
-    answer = rig_answer(r, &r->client, id);
-    result = json_object_get(answer, "result");
-    if (!result)
-        fail_msg("%s", answer ? json_dumps(answer, 0) : "no answer");
-    assert_int_equal(json_is_true(json_object_get(result, "changed")), changed);
-    list = json_object_get(result, "changes");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *e = json_array_get(list, i);
-        const char *reason = json_string_value(json_object_get(e, "reason"));
-
-        (void)vivi_buf_printf(&text, "%s%s %s%s%s", i ? "; " : "",
-                              json_string_value(json_object_get(e, "path")),
-                              json_string_value(json_object_get(e, "applied")), reason ? "=" : "",
-                              reason ? reason : "");
-    }
-    assert_string_equal(text.data ? text.data : "", wanted);
-}
-
-static void start(struct rig *r)
-{
-    rig_expect(r, &r->client, rig_ask(r, &r->client, "start", NULL, NULL), "ok");
-    assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
-    (void)rig_events(r);
-}
-
-static void stop(struct rig *r)
-{
-    uint64_t id = rig_ask(r, &r->client, "kill", NULL, NULL);
-
-    rig_expect(r, &r->client, id, "ok");
-    assert_int_equal(rig_state(r).state, VIV_ST_STOPPED);
-}
-
-static void is_at(const json_t *doc, const char *path, const char *wanted)
-{
-    const json_t *v = vivi_config_get(doc, path);
-    cleanup_free char *text = v ? json_dumps(v, JSON_ENCODE_ANY) : strdup("null");
-
-    assert_string_equal(text, wanted);
-}
-
-/* What the next start and this run have at path. */
-static void has(struct rig *r, const char *path, const char *next, const char *run)
-{
-    cleanup_json json_t *a = next_doc(r);
-    cleanup_json json_t *b = run_doc(r);
-
-    is_at(a, path, next);
-    is_at(b, path, run);
-}
-
 /* ---- what it does ---- */
 
 static void what_the_monitor_carries_out_changes_at_once(void **state)
@@ -158,14 +38,14 @@ static void what_the_monitor_carries_out_changes_at_once(void **state)
     struct rig *r = *state;
     cleanup_json json_t *doc = NULL;
 
-    start(r);
-    doc = next_with(r, "labels.job", "42");
+    rig_start(r);
+    doc = rig_next_with(r, "labels.job", "42");
     assert_int_equal(vivi_config_set(doc, "restart.policy", "always", "/", NULL), 0);
     assert_int_equal(vivi_config_set(doc, "stop.timeout", "5s", "/", NULL), 0);
-    tells(r, apply(r, NULL, json_incref(doc), NULL), true,
-          "labels.job now; stop.timeout now; restart.policy now");
-    has(r, "labels.job", "\"42\"", "\"42\"");
-    has(r, "stop.timeout", "5000", "5000");
+    rig_tells(r, rig_apply(r, NULL, json_incref(doc), NULL), true,
+              "labels.job now; stop.timeout now; restart.policy now");
+    rig_has(r, "labels.job", "\"42\"", "\"42\"");
+    rig_has(r, "stop.timeout", "5000", "5000");
     assert_int_equal(r->m->config.restart, VIVI_RESTART_ALWAYS);
     assert_int_equal(r->m->config.stop_timeout_ms, 5000);
     assert_string_equal(rig_events(r), "config");
@@ -175,8 +55,8 @@ static void the_same_again_changes_nothing_and_says_so(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
-    tells(r, apply(r, NULL, next_doc(r), NULL), false, "");
+    rig_start(r);
+    rig_tells(r, rig_apply(r, NULL, rig_next(r), NULL), false, "");
     assert_string_equal(rig_events(r), "");
 }
 
@@ -184,20 +64,21 @@ static void what_cannot_change_while_it_runs_waits_for_the_next_start(void **sta
 {
     struct rig *r = *state;
 
-    start(r);
-    tells(r, apply(r, NULL, next_with(r, "cpus.count", "4"), NULL), true,
-          "cpus.count next-start=" NO_CPUS);
-    has(r, "cpus.count", "4", "1");
+    rig_start(r);
+    rig_tells(r, rig_apply(r, NULL, rig_next_with(r, "cpus.count", "4"), NULL), true,
+              "cpus.count next-start=" NO_CPUS);
+    rig_has(r, "cpus.count", "4", "1");
     assert_int_equal(rig_state(r).cpus, 1);
     /* Back again: this run has it already. */
-    tells(r, apply(r, NULL, next_with(r, "cpus.count", "1"), NULL), true, "cpus.count now");
-    has(r, "cpus.count", "1", "1");
-    tells(r, apply(r, NULL, next_with(r, "cpus.count", "3"), NULL), true,
-          "cpus.count next-start=" NO_CPUS);
-    stop(r);
+    rig_tells(r, rig_apply(r, NULL, rig_next_with(r, "cpus.count", "1"), NULL), true,
+              "cpus.count now");
+    rig_has(r, "cpus.count", "1", "1");
+    rig_tells(r, rig_apply(r, NULL, rig_next_with(r, "cpus.count", "3"), NULL), true,
+              "cpus.count next-start=" NO_CPUS);
+    rig_stop(r);
     assert_int_equal(rig_state(r).cpus, 3);
-    start(r);
-    has(r, "cpus.count", "3", "3");
+    rig_start(r);
+    rig_has(r, "cpus.count", "3", "3");
 }
 
 static void a_vm_that_does_not_run_has_it_at_once(void **state)
@@ -205,30 +86,31 @@ static void a_vm_that_does_not_run_has_it_at_once(void **state)
     struct rig *r = *state;
     cleanup_json json_t *next = NULL;
 
-    tells(r, apply(r, NULL, next_with(r, "cpus.count", "4"), NULL), true, "cpus.count now");
-    next = next_doc(r);
-    is_at(next, "cpus.count", "4");
+    rig_tells(r, rig_apply(r, NULL, rig_next_with(r, "cpus.count", "4"), NULL), true,
+              "cpus.count now");
+    next = rig_next(r);
+    rig_is_at(next, "cpus.count", "4");
     assert_int_equal(rig_state(r).cpus, 4);
 }
 
 static void what_is_fixed_is_refused_and_nothing_is_changed(void **state)
 {
     struct rig *r = *state;
-    cleanup_json json_t *before = next_doc(r);
+    cleanup_json json_t *before = rig_next(r);
     cleanup_json json_t *doc = json_deep_copy(before);
     cleanup_json json_t *after = NULL;
 
     (void)json_object_set_new(doc, "driver", json_string("qemu"));
     (void)json_object_set_new(json_object_get(doc, "cpus"), "count", json_integer(4));
-    rig_expect(r, &r->client, apply(r, NULL, json_incref(doc), NULL),
+    rig_expect(r, &r->client, rig_apply(r, NULL, json_incref(doc), NULL),
                "INVALID: driver: is fixed when the VM is created (fake)");
-    tells(r, apply(r, NULL, json_incref(doc), json_pack("{s:b}", "dry_run", 1)), true,
-          "driver refused=driver: is fixed when the VM is created (fake); cpus.count now");
-    after = next_doc(r);
+    rig_tells(r, rig_apply(r, NULL, json_incref(doc), json_pack("{s:b}", "dry_run", 1)), true,
+              "driver refused=driver: is fixed when the VM is created (fake); cpus.count now");
+    after = rig_next(r);
     assert_true(json_equal(before, after));
     rig_expect(r, &r->client, rig_ask(r, &r->client, "apply", NULL, NULL),
                "INVALID: args.doc: not a configuration");
-    rig_expect(r, &r->client, apply(r, NULL, json_pack("{s:s}", "name", "a/b"), NULL),
+    rig_expect(r, &r->client, rig_apply(r, NULL, json_pack("{s:s}", "name", "a/b"), NULL),
                "INVALID: name: is fixed when the VM is created (web)");
 }
 
@@ -237,28 +119,31 @@ static void a_dry_run_says_what_would_be_and_does_nothing(void **state)
     struct rig *r = *state;
     cleanup_json json_t *doc = NULL;
 
-    start(r);
-    doc = next_with(r, "cpus.count", "4");
+    rig_start(r);
+    doc = rig_next_with(r, "cpus.count", "4");
     assert_int_equal(vivi_config_set(doc, "labels.new", "x", "/", NULL), 0);
-    tells(r, apply(r, NULL, json_incref(doc), json_pack("{s:b}", "dry_run", 1)), true,
-          "labels.new now; cpus.count next-start=" NO_CPUS);
-    has(r, "cpus.count", "1", "1");
-    has(r, "labels.new", "null", "null");
+    rig_tells(r, rig_apply(r, NULL, json_incref(doc), json_pack("{s:b}", "dry_run", 1)), true,
+              "labels.new now; cpus.count next-start=" NO_CPUS);
+    rig_has(r, "cpus.count", "1", "1");
+    rig_has(r, "labels.new", "null", "null");
     assert_string_equal(rig_events(r), "");
 }
 
 static void who_looked_at_an_older_configuration_is_told_to_look_again(void **state)
 {
     struct rig *r = *state;
-    cleanup_json json_t *seen = next_doc(r);
+    cleanup_json json_t *seen = rig_next(r);
     char base[VIVI_DIGEST_SIZE];
 
     assert_int_equal(vivi_document_digest(seen, base), 0);
-    tells(r, apply(r, NULL, next_with(r, "cpus.count", "2"), json_pack("{s:s}", "base", base)),
-          true, "cpus.count now");
-    rig_expect(r, &r->client,
-               apply(r, NULL, next_with(r, "labels.a", "b"), json_pack("{s:s}", "base", base)),
-               "BUSY: the configuration was changed by somebody else meanwhile");
+    rig_tells(
+        r,
+        rig_apply(r, NULL, rig_next_with(r, "cpus.count", "2"), json_pack("{s:s}", "base", base)),
+        true, "cpus.count now");
+    rig_expect(
+        r, &r->client,
+        rig_apply(r, NULL, rig_next_with(r, "labels.a", "b"), json_pack("{s:s}", "base", base)),
+        "BUSY: the configuration was changed by somebody else meanwhile");
 }
 
 static void only_the_next_start_or_only_this_run_can_be_meant(void **state)
@@ -266,59 +151,62 @@ static void only_the_next_start_or_only_this_run_can_be_meant(void **state)
     struct rig *r = *state;
     cleanup_json json_t *doc = NULL;
 
-    rig_expect(r, &r->client, apply(r, NULL, next_doc(r), mode("live")),
+    rig_expect(r, &r->client, rig_apply(r, NULL, rig_next(r), rig_mode("live")),
                "WRONG_STATE: only a running VM can be changed for this run alone (it is created)");
-    start(r);
-    tells(r, apply(r, NULL, next_with(r, "labels.job", "next"), mode("next")), true,
-          "labels.job next-start");
-    has(r, "labels.job", "\"next\"", "\"41\"");
-    doc = run_doc(r);
+    rig_start(r);
+    rig_tells(r, rig_apply(r, NULL, rig_next_with(r, "labels.job", "next"), rig_mode("next")), true,
+              "labels.job next-start");
+    rig_has(r, "labels.job", "\"next\"", "\"41\"");
+    doc = rig_run(r);
     assert_int_equal(vivi_config_set(doc, "labels.job", "live", "/", NULL), 0);
-    tells(r, apply(r, NULL, json_incref(doc), mode("live")), true, "labels.job now");
-    has(r, "labels.job", "\"next\"", "\"live\"");
+    rig_tells(r, rig_apply(r, NULL, json_incref(doc), rig_mode("live")), true, "labels.job now");
+    rig_has(r, "labels.job", "\"next\"", "\"live\"");
 }
 
 static void what_must_be_made_now_is_refused_where_it_cannot(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
-    rig_expect(r, &r->client, apply(r, NULL, next_with(r, "cpus.count", "2"), mode("strict")),
+    rig_start(r);
+    rig_expect(r, &r->client,
+               rig_apply(r, NULL, rig_next_with(r, "cpus.count", "2"), rig_mode("strict")),
                "UNSUPPORTED: cpus.count: cannot be changed while the VM runs: " NO_CPUS);
-    rig_expect(r, &r->client, apply(r, NULL, next_with(r, "cpus.count", "2"), mode("live")),
+    rig_expect(r, &r->client,
+               rig_apply(r, NULL, rig_next_with(r, "cpus.count", "2"), rig_mode("live")),
                "UNSUPPORTED: cpus.count: cannot be changed while the VM runs: " NO_CPUS);
-    has(r, "cpus.count", "1", "1");
-    tells(r, apply(r, NULL, next_with(r, "labels.s", "x"), mode("strict")), true, "labels.s now");
-    has(r, "labels.s", "\"x\"", "\"x\"");
+    rig_has(r, "cpus.count", "1", "1");
+    rig_tells(r, rig_apply(r, NULL, rig_next_with(r, "labels.s", "x"), rig_mode("strict")), true,
+              "labels.s now");
+    rig_has(r, "labels.s", "\"x\"", "\"x\"");
 }
 
 static void what_waits_is_made_when_it_is_asked_for_and_not_by_the_way(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
-    tells(r, apply(r, NULL, next_with(r, "labels.later", "x"), mode("next")), true,
-          "labels.later next-start");
-    tells(r,
-          apply(r, NULL, next_with(r, "labels.other", "y"),
-                json_pack("{s:[s]}", "paths", "labels.other")),
-          true, "labels.other now");
-    has(r, "labels.later", "\"x\"", "null");
-    tells(r, apply(r, NULL, next_doc(r), json_pack("{s:[s]}", "paths", "labels.later")), true,
-          "labels.later now");
-    has(r, "labels.later", "\"x\"", "\"x\"");
+    rig_start(r);
+    rig_tells(r, rig_apply(r, NULL, rig_next_with(r, "labels.later", "x"), rig_mode("next")), true,
+              "labels.later next-start");
+    rig_tells(r,
+              rig_apply(r, NULL, rig_next_with(r, "labels.other", "y"),
+                        json_pack("{s:[s]}", "paths", "labels.other")),
+              true, "labels.other now");
+    rig_has(r, "labels.later", "\"x\"", "null");
+    rig_tells(r, rig_apply(r, NULL, rig_next(r), json_pack("{s:[s]}", "paths", "labels.later")),
+              true, "labels.later now");
+    rig_has(r, "labels.later", "\"x\"", "\"x\"");
 }
 
 static void a_planned_restart_ends_with_its_policy(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_vmm_exits(r, 0);
     rig_settle(r);
     assert_int_not_equal(rig_state(r).next_start_at_ms, 0);
-    tells(r, apply(r, NULL, next_with(r, "restart.policy", "never"), NULL), true,
-          "restart.policy now");
+    rig_tells(r, rig_apply(r, NULL, rig_next_with(r, "restart.policy", "never"), NULL), true,
+              "restart.policy now");
     assert_int_equal(rig_state(r).next_start_at_ms, 0);
     assert_int_equal(rig_loop_timer(&r->loop, "restart"), -1);
 }
@@ -328,10 +216,10 @@ static void the_keeper_is_told_how_much_of_the_log_to_keep(void **state)
     struct rig *r = *state;
     struct vivi_stream *s;
 
-    start(r);
+    rig_start(r);
     r->last_log[0] = '\0';
-    tells(r, apply(r, NULL, next_with(r, "serial.log_limit", "1MiB"), NULL), true,
-          "serial.log_limit now");
+    rig_tells(r, rig_apply(r, NULL, rig_next_with(r, "serial.log_limit", "1MiB"), NULL), true,
+              "serial.log_limit now");
     assert_string_equal(r->last_log, "serial.log");
     rig_kill_monitor(r);
     rig_boot(r);
@@ -359,10 +247,11 @@ static void who_asks_again_gets_the_same_answer_from_any_monitor(void **state)
     struct rig *r = *state;
     cleanup_json json_t *doc = NULL;
 
-    start(r);
-    doc = next_with(r, "cpus.count", "4");
+    rig_start(r);
+    doc = rig_next_with(r, "cpus.count", "4");
     for (int i = 0; i < 3; i++) {
-        tells(r, apply(r, "op-1", json_incref(doc), NULL), true, "cpus.count next-start=" NO_CPUS);
+        rig_tells(r, rig_apply(r, "op-1", json_incref(doc), NULL), true,
+                  "cpus.count next-start=" NO_CPUS);
         if (i == 0)
             continue;
         rig_disconnect(r, &r->client);
@@ -376,7 +265,7 @@ static void who_asks_again_gets_the_same_answer_from_any_monitor(void **state)
 static void cut_short(struct rig *r, const json_t *doc, bool stored)
 {
     cleanup_close int fd = open(r->vm_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cleanup_json json_t *old = next_doc(r);
+    cleanup_json json_t *old = rig_next(r);
     cleanup_diff struct vivi_diff d = {0};
     cleanup_json json_t *changes = json_array();
     cleanup_json json_t *record = NULL;
@@ -388,28 +277,28 @@ static void cut_short(struct rig *r, const json_t *doc, bool stored)
                        "both", "to", doc, "paths", "timeout_ms", -1, "changed", 1, "changes",
                        changes, "done", 0);
     assert_int_equal(vivi_journal_begin(fd, "op-9", "apply", VIVI_FAST, NULL), 0);
-    write_file(r, VIVI_CHANGE_FILE, record);
+    rig_write(r, VIVI_CHANGE_FILE, record);
     if (stored)
-        write_file(r, VIVI_CONFIG_FILE, doc);
+        rig_write(r, VIVI_CONFIG_FILE, doc);
 }
 
 static void go_on_after(struct rig *r, bool stored)
 {
     cleanup_json json_t *doc = NULL;
 
-    start(r);
-    doc = next_with(r, "labels.job", "42");
+    rig_start(r);
+    doc = rig_next_with(r, "labels.job", "42");
     assert_int_equal(vivi_config_set(doc, "cpus.count", "2", "/", NULL), 0);
     rig_disconnect(r, &r->client);
     rig_kill_monitor(r);
     cut_short(r, doc, stored);
     rig_boot(r);
     rig_connect(r, &r->client);
-    has(r, "labels.job", "\"42\"", "\"42\"");
-    has(r, "cpus.count", "2", "1");
+    rig_has(r, "labels.job", "\"42\"", "\"42\"");
+    rig_has(r, "cpus.count", "2", "1");
     assert_int_equal(r->m->op.verb, VIVI_VERB_NONE);
-    tells(r, apply(r, "op-9", json_incref(doc), NULL), true,
-          "labels.job now; cpus.count next-start=" NO_CPUS);
+    rig_tells(r, rig_apply(r, "op-9", json_incref(doc), NULL), true,
+              "labels.job now; cpus.count next-start=" NO_CPUS);
 }
 
 static void a_monitor_goes_on_with_what_its_predecessor_was_asked(void **state)
@@ -427,14 +316,15 @@ static void an_apply_that_left_no_record_never_began(void **state)
     struct rig *r = *state;
     cleanup_close int fd = open(r->vm_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    start(r);
+    rig_start(r);
     rig_disconnect(r, &r->client);
     rig_kill_monitor(r);
     assert_int_equal(vivi_journal_begin(fd, "op-9", "apply", VIVI_FAST, NULL), 0);
     rig_boot(r);
     rig_connect(r, &r->client);
-    has(r, "labels.job", "\"41\"", "\"41\"");
-    tells(r, apply(r, "op-9", next_with(r, "labels.job", "42"), NULL), true, "labels.job now");
+    rig_has(r, "labels.job", "\"41\"", "\"41\"");
+    rig_tells(r, rig_apply(r, "op-9", rig_next_with(r, "labels.job", "42"), NULL), true,
+              "labels.job now");
 }
 
 static void a_disk_that_is_full_leaves_everything_as_it_was(void **state)
@@ -443,14 +333,14 @@ static void a_disk_that_is_full_leaves_everything_as_it_was(void **state)
     cleanup_json json_t *doc = NULL;
     char path[200];
 
-    start(r);
-    doc = next_with(r, "labels.job", "42");
+    rig_start(r);
+    doc = rig_next_with(r, "labels.job", "42");
     (void)snprintf(path, sizeof(path), "%s/%s", r->vm_dir, VIVI_CHANGE_FILE);
     assert_int_equal(mkdir(path, 0700), 0); /* no record can be renamed onto it */
-    assert_true(refused(r, apply(r, NULL, json_incref(doc), NULL)));
-    has(r, "labels.job", "\"41\"", "\"41\"");
+    assert_true(refused(r, rig_apply(r, NULL, json_incref(doc), NULL)));
+    rig_has(r, "labels.job", "\"41\"", "\"41\"");
     assert_int_equal(rmdir(path), 0);
-    tells(r, apply(r, NULL, json_incref(doc), NULL), true, "labels.job now");
+    rig_tells(r, rig_apply(r, NULL, json_incref(doc), NULL), true, "labels.job now");
 }
 
 /* ---- the property ---- */
@@ -459,8 +349,8 @@ static void a_disk_that_is_full_leaves_everything_as_it_was(void **state)
  */
 static void check_documents(struct rig *r, const json_t *asked, bool runs)
 {
-    cleanup_json json_t *next = next_doc(r);
-    cleanup_json json_t *run = runs ? run_doc(r) : NULL;
+    cleanup_json json_t *next = rig_next(r);
+    cleanup_json json_t *run = runs ? rig_run(r) : NULL;
     cleanup_diff struct vivi_diff waits = {0};
 
     if (!json_equal(next, asked)) {
@@ -514,13 +404,13 @@ static void random_changes_with_deaths_between_are_stored_as_asked(void **state)
 {
     struct rig *r = *state;
     uint64_t seed = 4711;
-    json_t *asked = next_doc(r);
+    json_t *asked = rig_next(r);
     bool runs = false;
     unsigned taken = 0, orders = 0;
 
     for (int i = 0; i < ROUNDS; i++) {
-        cleanup_json json_t *before = next_doc(r);
-        cleanup_json json_t *from = runs ? run_doc(r) : json_incref(before);
+        cleanup_json json_t *before = rig_next(r);
+        cleanup_json json_t *from = runs ? rig_run(r) : json_incref(before);
         json_t *doc = in_place(another(&seed, before), from);
         cleanup_diff struct vivi_diff d = {0};
         bool fixed, cut = seed % 3 == 0;
@@ -534,7 +424,7 @@ static void random_changes_with_deaths_between_are_stored_as_asked(void **state)
             rig_boot(r);
             rig_connect(r, &r->client);
         } else {
-            assert_int_equal(refused(r, apply(r, NULL, json_incref(doc), NULL)), fixed);
+            assert_int_equal(refused(r, rig_apply(r, NULL, json_incref(doc), NULL)), fixed);
         }
         orders += fixed;
         taken += !fixed;
@@ -545,7 +435,7 @@ static void random_changes_with_deaths_between_are_stored_as_asked(void **state)
         check_documents(r, asked, runs);
         json_decref(doc);
         if (i % 10 == 9) {
-            runs ? stop(r) : start(r);
+            runs ? rig_stop(r) : rig_start(r);
             runs = !runs;
             check_documents(r, asked, runs);
         }

@@ -111,6 +111,7 @@ void vivi_monitor_close(struct vivi_monitor *m)
                                     &m->scan_more,    &m->op.deadline,    &m->restart,
                                     &m->idle,         &m->ladder.timer,   &m->serve_early};
 
+    vivi_change_forget(m);
     vivi_agent_done(m);
     vivi_serve_close(m);
     vivi_restore_drop(m);

@@ -16,12 +16,14 @@
 
 static const struct vivi_driver *the_driver(enum vivi_driver_kind k)
 {
-    return k == VIVI_DRIVER_FAKE ? &rig_driver_table : NULL;
+    return k != VIVI_DRIVER_FAKE ? NULL
+           : rig_driver.hot      ? &rig_hot_driver_table
+                                 : &rig_driver_table;
 }
 
 static const struct vivi_driver_effects *the_effects(enum vivi_driver_kind k)
 {
-    return k == VIVI_DRIVER_FAKE ? rig_driver_table.effects : NULL;
+    return k == VIVI_DRIVER_FAKE ? the_driver(k)->effects : NULL;
 }
 
 static int the_facts(const struct vivi_config *c, const struct vivi_driver *d,
@@ -302,14 +304,17 @@ static void make_vm(struct rig *r, const char *config)
         fail_msg("%s", err.message);
 }
 
-int rig_open(struct rig *r, const char *config)
+static int open_rig(struct rig *r, const char *config, bool hot)
 {
     struct vivi_vmdir d = VIVI_VMDIR_EMPTY;
     char path[256];
 
     *r = (struct rig){.keeper_fd = -1, .lock_fd = -1, .listener_fd = -1, .client.fd = -1};
-    rig_driver = (struct rig_driver){
-        .loop = &r->loop, .adopt_state = VIV_ST_RUNNING, .accel = VIVI_ACCEL_NONE, .agent_fd = -1};
+    rig_driver = (struct rig_driver){.loop = &r->loop,
+                                     .adopt_state = VIV_ST_RUNNING,
+                                     .accel = VIVI_ACCEL_NONE,
+                                     .agent_fd = -1,
+                                     .hot = hot};
     rig_loop_init(&r->loop);
     (void)snprintf(r->dir, sizeof(r->dir), "/tmp/vivm.XXXXXX");
     assert_non_null(mkdtemp(r->dir));
@@ -327,6 +332,16 @@ int rig_open(struct rig *r, const char *config)
     rig_boot(r);
     rig_connect(r, &r->client);
     return 0;
+}
+
+int rig_open(struct rig *r, const char *config)
+{
+    return open_rig(r, config, false);
+}
+
+int rig_open_hot(struct rig *r, const char *config)
+{
+    return open_rig(r, config, true);
 }
 
 static void lend(struct vivi_fd_table *t, const char *name, int fd_consume)

@@ -62,16 +62,26 @@ struct rig_driver {
     bool has_agent;  /* agent_connect gives a channel */
     int agent_fd;    /* the guest's end of the last one; the test's */
     unsigned agents; /* channels given */
+    bool hot;        /* every kind of device and size can change while it runs */
+    enum rig_answer add, remove, resize;
+    unsigned changes; /* asked for */
+    char asked[80];   /* the last: "add disk data", "resize cpus 4", "resize disk data 4096 cut" */
+    uint64_t change_op; /* its operation */
     uint64_t drained_token, drained_size;
     const char *problem; /* check finds this, NULL: nothing */
     enum vivi_accel accel;
 };
 extern const struct vivi_driver rig_driver_table;
-extern struct rig_driver rig_driver; /* one at a time; rig_open makes it anew */
+extern const struct vivi_driver rig_hot_driver_table; /* of rig_driver.hot */
+extern struct rig_driver rig_driver;                  /* one at a time; rig_open makes it anew */
 void rig_tell(enum vivi_event_kind kind, uint64_t value, const char *text);
 /* A reset of a VMM that does not stop for it. */
 void rig_tell_reset(uint64_t stamp);
 void rig_done(uint64_t op, const char *error);
+void rig_done_with(uint64_t op, const viv_error *err);
+/* A device has left the machine; how far a change is. */
+void rig_tell_device(enum vivi_device_kind kind, const char *id);
+void rig_tell_progress(uint64_t op, uint64_t done, uint64_t total);
 
 /* ---- all of it ---- */
 
@@ -109,6 +119,8 @@ struct rig {
 
 /* config: YAML lines after name and driver, or "". */
 int rig_open(struct rig *r, const char *config);
+/* With a machine of which everything can change. */
+int rig_open_hot(struct rig *r, const char *config);
 void rig_close(struct rig *r);
 /* A new monitor on what is there, as a keeper would start it. */
 void rig_boot(struct rig *r);

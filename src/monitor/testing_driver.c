@@ -1,8 +1,13 @@
 #include "monitor/testing.h"
 
+#include <inttypes.h>
+
 #include "driver/capset.h"
 
 #define RIG_CAPS(X) X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT) X(AGENT)
+#define RIG_HOT_CAPS(X) \
+    RIG_CAPS(X)         \
+    X(DISK_HOTPLUG) X(NET_HOTPLUG) X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON) X(DISK_RESIZE)
 
 struct rig_driver rig_driver;
 
@@ -31,13 +36,32 @@ void rig_tell_reset(uint64_t stamp)
         .kind = VIVI_EV_RESET, .offset = VIVI_OFFSET_UNKNOWN, .stamp = stamp});
 }
 
+void rig_done_with(uint64_t op, const viv_error *err)
+{
+    emit((struct vivi_driver_event){.kind = VIVI_EV_DONE, .op = op, .err = err});
+}
+
 void rig_done(uint64_t op, const char *error)
 {
     viv_error err = VIV_ERROR_INIT;
 
     if (error)
         (void)vivi_fail(&err, VIV_E_VMM, "%s", error);
-    emit((struct vivi_driver_event){.kind = VIVI_EV_DONE, .op = op, .err = error ? &err : NULL});
+    rig_done_with(op, error ? &err : NULL);
+}
+
+void rig_tell_device(enum vivi_device_kind kind, const char *id)
+{
+    emit((struct vivi_driver_event){.kind = VIVI_EV_DEVICE, .device_kind = kind, .id = id});
+}
+
+void rig_tell_progress(uint64_t op, uint64_t done, uint64_t total)
+{
+    emit((struct vivi_driver_event){.kind = VIVI_EV_PROGRESS,
+                                    .op = op,
+                                    .text = "the guest changes it",
+                                    .done = done,
+                                    .total = total});
 }
 
 /* ---- pure ---- */
@@ -50,7 +74,7 @@ static int probe(const char *cache_dir, const char *exe, enum vivi_accel wanted,
     (void)wanted;
     (void)err;
     *ret = (struct vivi_probe){.usable = true, .exe = "/bin/rig", .accel = rig_driver.accel};
-    ret->caps = (struct vivi_caps)VIVI_CAPSET(RIG_CAPS);
+    ret->caps = rig_driver.hot ? rig_hot_driver_table.caps : rig_driver_table.caps;
     if (rig_driver.accel == VIVI_ACCEL_TCG)
         (void)snprintf(ret->accel_reason, sizeof(ret->accel_reason), "no usable KVM (none)");
     return 0;
@@ -97,8 +121,10 @@ static int plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_err
 
 /* ---- effects ---- */
 
+#define ANSWERS_MAX 8 /* that are under way at once */
+
 struct machine {
-    struct vivi_timer *answers[8];
+    struct vivi_timer *answers[ANSWERS_MAX]; /* a ring: the oldest have been given long ago */
     size_t n;
 };
 
@@ -125,6 +151,16 @@ static void answer_now(void *arg)
         .kind = VIVI_EV_DONE, .op = a->op, .fd = a->fd, .err = err.code ? &err : NULL});
 }
 
+/* The place of one more timer. */
+static struct vivi_timer **answer_place(struct machine *m)
+{
+    struct vivi_timer **place = &m->answers[m->n++ % ANSWERS_MAX];
+
+    rig_driver.loop->face.timer_stop(*place);
+    *place = NULL;
+    return place;
+}
+
 static int slot(struct machine *m, enum rig_answer how, uint64_t op, viv_error *err)
 {
     struct answer *a = &answers[n_answers++ % ARRAY_SIZE(answers)];
@@ -136,8 +172,7 @@ static int slot(struct machine *m, enum rig_answer how, uint64_t op, viv_error *
     if (how == RIG_NEVER)
         return 0;
     *a = (struct answer){op, how, 0};
-    assert_true(m->n < ARRAY_SIZE(m->answers));
-    return l->timer(l->ctx, "rig-answer", 0, answer_now, a, &m->answers[m->n++], err);
+    return l->timer(l->ctx, "rig-answer", 0, answer_now, a, answer_place(m), err);
 }
 
 static int fx_start(void *m, const struct vivi_machine_start *s, uint64_t op, viv_error *err)
@@ -211,8 +246,37 @@ static int fx_agent_connect(void *m, uint64_t op, viv_error *err)
     rig_driver.agent_fd = pair[1];
     rig_driver.agents++;
     *a = (struct answer){op, RIG_AT_ONCE, pair[0]};
-    assert_true(machine->n < ARRAY_SIZE(machine->answers));
-    return l->timer(l->ctx, "rig-agent", 0, answer_now, a, &machine->answers[machine->n++], err);
+    return l->timer(l->ctx, "rig-agent", 0, answer_now, a, answer_place(machine), err);
+}
+
+static int changing(struct machine *m, enum rig_answer how, uint64_t op, viv_error *err)
+{
+    rig_driver.changes++;
+    rig_driver.change_op = op;
+    return slot(m, how, op, err);
+}
+
+static int fx_device_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err)
+{
+    (void)snprintf(rig_driver.asked, sizeof(rig_driver.asked), "add %s %s",
+                   vivi_device_kind_name(d->kind), d->id);
+    return changing(m, rig_driver.add, op, err);
+}
+
+static int fx_device_remove(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
+                            viv_error *err)
+{
+    (void)snprintf(rig_driver.asked, sizeof(rig_driver.asked), "remove %s %s",
+                   vivi_device_kind_name(kind), id);
+    return changing(m, rig_driver.remove, op, err);
+}
+
+static int fx_resize(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err)
+{
+    (void)snprintf(rig_driver.asked, sizeof(rig_driver.asked), "resize %s%s%s %" PRIu64 "%s",
+                   vivi_resize_kind_name(what->kind), what->id ? " " : "", what->id ? what->id : "",
+                   what->to, what->cut ? " cut" : "");
+    return changing(m, rig_driver.resize, op, err);
 }
 
 static int fx_query(void *m, uint64_t op, viv_error *err)
@@ -225,26 +289,38 @@ static void fx_done(void *priv)
     struct machine *m = priv;
 
     rig_driver.dones++;
-    for (size_t i = 0; i < m->n; i++)
+    for (size_t i = 0; i < ANSWERS_MAX; i++)
         rig_driver.loop->face.timer_stop(m->answers[i]);
 }
 
-static const struct vivi_driver_effects effects = {
+/* clang-format off */
+#define RIG_SLOTS                                                                                  \
+    .machine_size = sizeof(struct machine), \
+    .start = fx_start, \
+    .adopt = fx_adopt, \
+    .input = fx_input, \
+    .drained = fx_drained, \
+    .query = fx_query, \
+    .agent_fresh = true, \
+    .agent_connect = fx_agent_connect, \
+    .quit = fx_quit, \
+    .power_button = fx_button, \
+    .pause = fx_pause, \
+    .resume = fx_resume, \
+    .reset = fx_reset, \
+    .done = fx_done
+/* clang-format on */
+
+static const struct vivi_driver_effects effects = {.name = "rig", RIG_SLOTS};
+
+static const struct vivi_driver_effects hot_effects = {
     .name = "rig",
-    .machine_size = sizeof(struct machine),
-    .start = fx_start,
-    .adopt = fx_adopt,
-    .input = fx_input,
-    .drained = fx_drained,
-    .query = fx_query,
-    .agent_fresh = true,
-    .agent_connect = fx_agent_connect,
-    .quit = fx_quit,
-    .power_button = fx_button,
-    .pause = fx_pause,
-    .resume = fx_resume,
-    .reset = fx_reset,
-    .done = fx_done,
+    RIG_SLOTS,
+    .device_kinds = VIVI_DEVICE_BIT(VIVI_DEV_COUNT_) - 1,
+    .device_add = fx_device_add,
+    .device_remove = fx_device_remove,
+    .resize_kinds = VIVI_RESIZE_BIT(VIVI_RESIZE_COUNT_) - 1,
+    .resize = fx_resize,
 };
 
 const struct vivi_driver rig_driver_table = {
@@ -256,4 +332,15 @@ const struct vivi_driver rig_driver_table = {
     .check = check,
     .plan = plan,
     .effects = &effects,
+};
+
+const struct vivi_driver rig_hot_driver_table = {
+    .name = "rig",
+    .kind = VIVI_DRIVER_FAKE,
+    .machine = "rig",
+    .caps = VIVI_CAPSET(RIG_HOT_CAPS),
+    .probe = probe,
+    .check = check,
+    .plan = plan,
+    .effects = &hot_effects,
 };
