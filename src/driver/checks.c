@@ -65,7 +65,7 @@ static int check_elements(const json_t *doc, const struct vivi_field *f,
     whole = vivi_field_find(list);
     if (whole && !knows(whole, d)) /* told once, of the list */
         return 0;
-    json_array_foreach(json_object_get(doc, list), i, one)
+    json_array_foreach(vivi_config_get(doc, list), i, one)
     {
         const char *id = json_string_value(json_object_get(one, "id"));
 

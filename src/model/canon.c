@@ -198,7 +198,7 @@ static void element_name(const struct vivi_node *element, const char *list, size
                 return;
             }
         }
-    (void)snprintf(ret, VIVI_ID_SIZE, "%c%zu", list[0], i);
+    (void)snprintf(ret, VIVI_ID_SIZE, "%c%zu", vivi_element_letter(list), i);
 }
 
 static int canon_elements(const struct vivi_source *src, const struct vivi_node *node,

@@ -53,6 +53,17 @@ static void tells(const char *from, const char *to, const char *wanted)
     assert_string_equal(again.data ? again.data : "", wanted);
 }
 
+static void a_list_that_lies_deeper_is_compared_by_id(void **state)
+{
+    static const char one[] = "memory: {zones: [{id: a, size: 1GiB}]}";
+
+    (void)state;
+    tells(one, "memory: {zones: [{id: a, size: 2GiB}]}", "memory.zones.a.size: 1GiB → 2GiB");
+    tells(one, "memory: {zones: [{id: a, size: 1GiB}, {id: b, size: 1MiB}]}",
+          "memory.zones.b: added");
+    tells(one, "{}", "memory.zones.a: removed");
+}
+
 static void what_is_the_same_has_no_difference(void **state)
 {
     (void)state;
@@ -253,6 +264,7 @@ static void making_the_changes_of_random_documents_gives_the_other_one(void **st
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_list_that_lies_deeper_is_compared_by_id),
         cmocka_unit_test(what_is_the_same_has_no_difference),
         cmocka_unit_test(values_are_told_as_people_write_them),
         cmocka_unit_test(entries_of_a_map_are_changes_of_their_own),

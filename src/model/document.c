@@ -33,6 +33,13 @@ static bool id_is_taken(const json_t *elements, const char *id)
     return false;
 }
 
+char vivi_element_letter(const char *list)
+{
+    const char *dot = strrchr(list, '.');
+
+    return dot ? dot[1] : list[0];
+}
+
 void vivi_element_id(const char *list, const json_t *elements, size_t i, char ret[VIVI_ID_SIZE])
 {
     const char *own = own_id(elements, i);
@@ -49,7 +56,7 @@ void vivi_element_id(const char *list, const json_t *elements, size_t i, char re
         if (next < j)
             next = j;
         do
-            (void)snprintf(ret, VIVI_ID_SIZE, "%c%zu", list[0], next++);
+            (void)snprintf(ret, VIVI_ID_SIZE, "%c%zu", vivi_element_letter(list), next++);
         while (id_is_taken(elements, ret));
     }
 }
@@ -330,7 +337,7 @@ static int first_element(const struct change *c, const struct vivi_field *f, con
                          char ret_id[VIVI_ID_SIZE], viv_error *err)
 {
     if (!elements) {
-        (void)snprintf(ret_id, VIVI_ID_SIZE, "%c0", f->path[0]);
+        (void)snprintf(ret_id, VIVI_ID_SIZE, "%c0", vivi_element_letter(f->path));
         return 0;
     }
     if (json_array_size(elements) == 0)

@@ -42,6 +42,8 @@ int vivi_in_field(viv_error *err, int r, const char *path);
  * list or no memory. */
 #define VIVI_ID_SIZE 64
 void vivi_element_id(const char *list, const json_t *elements, size_t i, char ret[VIVI_ID_SIZE]);
+/* By which unnamed elements are called, with their numbers: 'z' of "memory.zones". */
+char vivi_element_letter(const char *list);
 /* Index of the element with that id (given or to be given), or −1. */
 int vivi_element_find(const char *list, const json_t *elements, const char *id);
 

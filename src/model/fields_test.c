@@ -182,7 +182,7 @@ static void the_schema_has_every_field_and_nothing_else(void **state)
         assert_string_equal(json_string_value(json_object_get(s, "description")),
                             vivi_fields[i].help);
     }
-    assert_int_equal(json_object_size(json_object_get(schema, "properties")), 30);
+    assert_int_equal(json_object_size(json_object_get(schema, "properties")), 29);
     assert_null(schema_at(schema, "graphics"));
     assert_int_equal(
         json_integer_value(json_object_get(schema_at(schema, "cpus.count"), "maximum")), 1024);

@@ -98,7 +98,7 @@ static void completing_says_everything_in_the_order_of_the_table(void **state)
         "\"packages\":null},\"affinity\":[],\"nested\":\"auto\"},"
         "\"memory\":{\"size\":536870912,\"max\":null,\"hotplug\":\"virtio-mem\",\"balloon\":null,"
         "\"hugepages\":null,"
-        "\"shared\":\"auto\"},\"zones\":[],\"disk_limits\":[],\"disks\":[],"
+        "\"shared\":\"auto\",\"zones\":[]},\"disk_limits\":[],\"disks\":[],"
         "\"nets\":[{\"id\":\"n0\",\"type\":\"nat\",\"tap\":null,\"fd\":null,\"slot\":null,"
         "\"socket\":null,"
         "\"mtu\":null,\"queues\":null,\"limit\":{\"bandwidth\":null,\"ops\":null},"

@@ -106,6 +106,23 @@ static void an_element_that_is_missing_is_hinted_at(void **state)
     assert_string_equal(err.hint, "add one: disks.+NAME");
 }
 
+/* A list below a mapping that has a shorthand of its own. */
+static void a_list_may_lie_deeper(void **state)
+{
+    (void)state;
+    set_makes("memory: {zones: [{size: 1GiB}]}", "memory.zones.z0.size", "2GiB",
+              "{\"memory\":{\"zones\":[{\"size\":2147483648}]}}");
+    set_makes("memory: 1GiB", "memory.zones.+a.size", "1MiB",
+              "{\"memory\":{\"size\":1073741824,\"zones\":[{\"size\":1048576,\"id\":\"a\"}]}}");
+    set_makes("memory: {zones: [{id: a, size: 1GiB}]}", "memory.zones.+", "1MiB,cpus=0",
+              "{\"memory\":{\"zones\":[{\"id\":\"a\",\"size\":1073741824},"
+              "{\"size\":1048576,\"cpus\":[\"0\"]}]}}");
+    set_makes("memory: {zones: [{id: a, size: 1GiB}]}", "memory.zones.a-", NULL,
+              "{\"memory\":{\"zones\":[]}}");
+    set_fails("memory: {zones: [{id: a, size: 1GiB}]}", "memory.zones.b.size", "1GiB",
+              "memory.zones: there is no \"b\"");
+}
+
 static void plus_adds_an_element_once(void **state)
 {
     (void)state;
@@ -278,6 +295,7 @@ int main(void)
         cmocka_unit_test(labels_are_set_one_by_one),
         cmocka_unit_test(elements_go_by_id),
         cmocka_unit_test(an_element_that_is_missing_is_hinted_at),
+        cmocka_unit_test(a_list_may_lie_deeper),
         cmocka_unit_test(plus_adds_an_element_once),
         cmocka_unit_test(a_flag_adds_a_whole_element),
         cmocka_unit_test(no_nic_is_an_empty_list),

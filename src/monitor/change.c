@@ -34,14 +34,14 @@ struct what {
     char id[ID_SIZE]; /* of the device; "" = none */
 };
 
-/* "disks.data.size" → "data" */
-static void middle(const char *path, char ret[ID_SIZE])
+/* "disks.data.size", "memory.zones.a.size", "disks.data": what stands behind the list. */
+static void element_id(const struct vivi_change *c, char ret[ID_SIZE])
 {
-    const char *dot = strchr(path, '.');
+    const char *star = strchr(c->field->path, '*');
+    size_t skip = star ? (size_t)(star - c->field->path) : strlen(c->field->path) + 1;
+    const char *id = skip < strlen(c->path) ? c->path + skip : "";
 
-    ret[0] = '\0';
-    if (dot)
-        (void)snprintf(ret, ID_SIZE, "%.*s", (int)strcspn(dot + 1, "."), dot + 1);
+    (void)snprintf(ret, ID_SIZE, "%.*s", (int)strcspn(id, "."), id);
 }
 
 static struct what what_of(const struct vivi_change *c)
@@ -53,10 +53,10 @@ static struct what what_of(const struct vivi_change *c)
                  {"memory.size", VIVI_RESIZE_MEMORY},
                  {"memory.balloon", VIVI_RESIZE_BALLOON},
                  {"disks.*.size", VIVI_RESIZE_DISK},
-                 {"zones.*.size", VIVI_RESIZE_ZONE}};
+                 {"memory.zones.*.size", VIVI_RESIZE_ZONE}};
     struct what w = {.kind = KIND_NONE};
 
-    middle(c->path, w.id);
+    element_id(c, w.id);
     if (vivi_change_is_device(c)) {
         for (unsigned k = 0; k < VIVI_DEV_COUNT_; k++) {
             if (strcmp(c->field->path, vivi_device_kind_list((enum vivi_device_kind)k)) != 0)
@@ -336,11 +336,10 @@ static int begin_device(struct vivi_monitor *m, const struct vivi_change *c, con
 /* Nobody in the guest uses the disk any more, or why it stays. */
 static void may_go(struct vivi_monitor *m, const viv_error *why)
 {
-    char id[ID_SIZE];
+    const char *id = m->changes.now.path + strlen("disks.");
     viv_error err = VIV_ERROR_INIT;
     int r = 0;
 
-    middle(m->changes.now.path, id);
     if (!why)
         r = vivi_machine_device_remove(&m->machine, VIVI_DEV_DISK, id, m->changes.now.dop, &err);
     if (why)

@@ -143,19 +143,20 @@ def test_a_balloon_that_does_not_move_is_told(lab):
 
 
 def test_zones_are_nodes_that_grow_and_shrink_each_for_itself(lab):
-    vm = booted(lab, {"plug": 200}, cpus=2, zones=[{"id": "a", "size": "256MiB", "max": "512MiB", "cpus": ["0"],
-                                                    "distances": ["b=20"]}, {"id": "b", "size": "128MiB", "cpus": ["1"]}])
+    zones = [{"id": "a", "size": "256MiB", "max": "512MiB", "cpus": ["0"], "distances": ["b=20"]},
+             {"id": "b", "size": "128MiB", "cpus": ["1"]}]
+    vm = booted(lab, {"plug": 200}, cpus=2, memory={"zones": zones})
     create = asked(lab, "vm.create")[0]
     assert create["memory"]["size"] == 0 and [z["size"] for z in create["memory"]["zones"]] == [256 * MIB, 128 * MIB]
     assert create["numa"] == [{"guest_numa_id": 0, "memory_zones": ["zone-a"], "cpus": [0],
                                "distances": [{"destination": 1, "distance": 20}]},
                               {"guest_numa_id": 1, "memory_zones": ["zone-b"], "cpus": [1]}]
     assert vm.info()["state"] == "running" and vm.root("ps", "-o", "json").json()[0]["memory_bytes"] == 384 * MIB
-    assert change(vm, "zones.a.size=384MiB") == {"zones.a.size": ("now", None)}
+    assert change(vm, "memory.zones.a.size=384MiB") == {"memory.zones.a.size": ("now", None)}
     assert asked(lab, "vm.resize-zone") == [{"id": "zone-a", "desired_ram": 384 * MIB}]
-    assert change(vm, "zones.a.size=256MiB") == {"zones.a.size": ("now", None)}
-    limit = "this run can give it 128MiB to 128MiB, in multiples of 2MiB (zones.b.max)"
-    assert change(vm, "zones.b.size=256MiB") == {"zones.b.size": ("next-start", limit)}
+    assert change(vm, "memory.zones.a.size=256MiB") == {"memory.zones.a.size": ("now", None)}
+    limit = "this run can give it 128MiB to 128MiB, in multiples of 2MiB (memory.zones.b.max)"
+    assert change(vm, "memory.zones.b.size=256MiB") == {"memory.zones.b.size": ("next-start", limit)}
     assert change(vm, "memory=1GiB") == {"memory.size": ("next-start", "the memory has zones: their sizes can change")}
     assert "zones.a.size: 256MiB → 320MiB" in vm.root("resize", vm.name, "--zone", "a=320MiB").out
     assert asked(lab, "vm.resize-zone")[-1] == {"id": "zone-a", "desired_ram": 320 * MIB}
@@ -163,6 +164,6 @@ def test_zones_are_nodes_that_grow_and_shrink_each_for_itself(lab):
 
 
 def test_a_zone_that_the_guest_does_not_fill_is_told(lab):
-    vm = booted(lab, {"plug_most": 32 * MIB}, zones=[{"id": "a", "size": "256MiB", "max": "512MiB"}])
-    what, why = change(vm, "zones.a.size=384MiB", *GIVE_UP)["zones.a.size"]
+    vm = booted(lab, {"plug_most": 32 * MIB}, memory={"zones": [{"id": "a", "size": "256MiB", "max": "512MiB"}]})
+    what, why = change(vm, "memory.zones.a.size=384MiB", *GIVE_UP)["memory.zones.a.size"]
     assert what == "next-start" and "(288MiB so far, 384MiB asked for)" in why

@@ -91,9 +91,10 @@ static int may_zone(const json_t *body, const struct vivi_resize *what, viv_erro
         vivi_format_size(size, first);
         vivi_format_size(size + more, most);
         if (what->to < size || what->to > size + more || (what->to - size) % CH_VIRTIO_PIECE != 0)
-            return vivi_fail(err, VIV_E_INVALID,
-                             "this run can give it %s to %s, in multiples of 2MiB (zones.%s.max)",
-                             first, most, what->id);
+            return vivi_fail(
+                err, VIV_E_INVALID,
+                "this run can give it %s to %s, in multiples of 2MiB (memory.zones.%s.max)", first,
+                most, what->id);
         return 0;
     }
     return vivi_fail(err, VIV_E_NOT_FOUND, "this run has no zone %s", what->id);

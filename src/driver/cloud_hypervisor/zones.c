@@ -101,7 +101,7 @@ static int check_cpus(const struct vivi_config *c, size_t index, bool *taken,
     char field[128];
     json_t *cpus;
 
-    (void)snprintf(field, sizeof(field), "zones.%s.cpus", z->id);
+    (void)snprintf(field, sizeof(field), "memory.zones.%s.cpus", z->id);
     for (size_t i = 0; i < z->cpus.n; i++) {
         const char *text = z->cpus.items[i];
         int r = 0;
@@ -138,7 +138,7 @@ static int check_distances(const struct vivi_config *c, size_t index, struct viv
     unsigned distance;
     size_t to;
 
-    (void)snprintf(field, sizeof(field), "zones.%s.distances", z->id);
+    (void)snprintf(field, sizeof(field), "memory.zones.%s.distances", z->id);
     for (size_t i = 0; i < z->distances.n; i++) {
         const char *text = z->distances.items[i];
 
@@ -161,11 +161,11 @@ static int check_size(const struct vivi_config *c, size_t index, struct vivi_pro
     uint64_t page = c->hugepage_bytes > 0 ? c->hugepage_bytes : CH_VIRTIO_PIECE;
     char field[128];
 
-    (void)snprintf(field, sizeof(field), "zones.%s.size", z->id);
+    (void)snprintf(field, sizeof(field), "memory.zones.%s.size", z->id);
     if (z->size_bytes % page != 0)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL, "is no multiple of %" PRIu64 "MiB",
                               page >> 20));
-    (void)snprintf(field, sizeof(field), "zones.%s.max", z->id);
+    (void)snprintf(field, sizeof(field), "memory.zones.%s.max", z->id);
     if (z->max_bytes > 0 && z->max_bytes < z->size_bytes)
         VIVI_TRY(vivi_problem(p, VIV_E_INVALID, field, NULL, "is less than the zone's size"));
     if (z->max_bytes > z->size_bytes && c->memory_hotplug == VIVI_MEMORY_ACPI)
