@@ -52,8 +52,11 @@ struct rig_driver {
     const struct vivi_driver_host *host; /* of the machine that was begun last */
     uint64_t run;
     struct rig_loop *loop;
-    enum rig_answer start, adopt, pause, resume, reset, button, quit;
-    unsigned starts, adopts, pauses, resumes, resets, buttons, quits, dones;
+    enum rig_answer start, adopt, pause, resume, reset, button, quit, snapshot;
+    unsigned starts, adopts, pauses, resumes, resets, buttons, quits, dones, snapshots;
+    char saved_to[256];  /* by the last snapshot */
+    enum vivi_how how;   /* of the last plan */
+    const char *version; /* of its program, NULL: "" */
     uint64_t last_op;
     enum viv_state adopt_state; /* what adopt tells */
     uint64_t adopt_op;

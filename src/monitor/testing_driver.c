@@ -4,7 +4,8 @@
 
 #include "driver/capset.h"
 
-#define RIG_CAPS(X) X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT) X(AGENT)
+#define RIG_CAPS(X) \
+    X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT) X(AGENT) X(SNAPSHOT) X(UPGRADE)
 #define RIG_HOT_CAPS(X) \
     RIG_CAPS(X)         \
     X(DISK_HOTPLUG) X(NET_HOTPLUG) X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON) X(DISK_RESIZE)
@@ -70,10 +71,12 @@ static int probe(const char *cache_dir, const char *exe, enum vivi_accel wanted,
                  struct vivi_probe *ret, viv_error *err)
 {
     (void)cache_dir;
-    (void)exe;
     (void)wanted;
     (void)err;
-    *ret = (struct vivi_probe){.usable = true, .exe = "/bin/rig", .accel = rig_driver.accel};
+    *ret = (struct vivi_probe){.usable = true, .accel = rig_driver.accel};
+    (void)snprintf(ret->exe, sizeof(ret->exe), "%s", exe ? exe : "/bin/rig");
+    (void)snprintf(ret->version, sizeof(ret->version), "%s",
+                   rig_driver.version ? rig_driver.version : "");
     ret->caps = rig_driver.hot ? rig_hot_driver_table.caps : rig_driver_table.caps;
     if (rig_driver.accel == VIVI_ACCEL_TCG)
         (void)snprintf(ret->accel_reason, sizeof(ret->accel_reason), "no usable KVM (none)");
@@ -109,7 +112,8 @@ static int plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_err
     };
     int r = vivi_plan_arg(ret, "rig");
 
-    ret->exe = strdup("/bin/rig");
+    rig_driver.how = in->how;
+    ret->exe = strdup(in->facts->probe.exe);
     if (r >= 0)
         r = vivi_plan_arg(ret, "nonce=%s", in->nonce);
     for (size_t i = 0; i < ARRAY_SIZE(ports) && r >= 0; i++)
@@ -233,6 +237,13 @@ SLOT(reset, resets)
 SLOT(button, buttons)
 SLOT(quit, quits)
 
+static int fx_snapshot(void *m, const char *dir, uint64_t op, viv_error *err)
+{
+    rig_driver.snapshots++;
+    (void)snprintf(rig_driver.saved_to, sizeof(rig_driver.saved_to), "%s", dir);
+    return slot(m, rig_driver.snapshot, op, err);
+}
+
 static int fx_agent_connect(void *m, uint64_t op, viv_error *err)
 {
     struct machine *machine = m;
@@ -308,6 +319,8 @@ static void fx_done(void *priv)
     .pause = fx_pause, \
     .resume = fx_resume, \
     .reset = fx_reset, \
+    .snapshot = fx_snapshot, \
+    .upgrades = true, \
     .done = fx_done
 /* clang-format on */
 
