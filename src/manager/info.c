@@ -194,7 +194,7 @@ static json_t *monitor_json(const struct vivi_state *s)
 /* pid, start_time, and what the record of the run knows of that process. */
 static json_t *vmm_json(const struct sources *s)
 {
-    static const char *const more[] = {"version", "path"};
+    static const char *const more[] = {"version", "path", "role"};
     const json_t *vmm = json_array_get(json_object_get(s->running, "vmms"), 0);
     json_t *j = vivi_view_proc(&s->state.vmm);
 

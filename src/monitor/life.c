@@ -63,6 +63,7 @@ void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *
     m->st.state = to;
     m->machine.state = to;
     vivi_record_state(m);
+    vivi_record_role(m);
     more = json_object();
     (void)json_object_set_new(more, "state", json_string(vivi_state_name(to)));
     (void)json_object_set_new(more, "reason", vivi_json_str_or_null(reason));

@@ -330,6 +330,7 @@ void vivi_record_state(struct vivi_monitor *m); /* state.json; failure is kept, 
 void vivi_record_state_soon(struct vivi_monitor *m);
 void vivi_record_op_end(struct vivi_monitor *m, const char *op, int code); /* as state.json */
 void vivi_record_running(struct vivi_monitor *m); /* running.json with the current timeline */
+void vivi_record_role(struct vivi_monitor *m);    /* the same, if the VMM has another role now */
 void vivi_record_event(struct vivi_monitor *m, const char *type, json_t *more_consume);
 void vivi_record_lost(struct vivi_monitor *m, const char *what, int sys_errno);
 int vivi_record_running_new(struct vivi_monitor *m, viv_error *err);

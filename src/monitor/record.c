@@ -129,11 +129,34 @@ void vivi_record_event(struct vivi_monitor *m, const char *type, json_t *more_co
 
 /* ---- running.json ---- */
 
+/* What the VMM is to the machine: one that leaves, or is waited for, is not where it runs. NULL:
+ * there is none any more, and what it was stays on record. */
+static const char *role_of(enum viv_state s)
+{
+    if (s == VIV_ST_INCOMING)
+        return "incoming";
+    if (s == VIV_ST_OUTGOING)
+        return "outgoing";
+    return vivi_state_has_vmm(s) ? "active" : NULL;
+}
+
+void vivi_record_role(struct vivi_monitor *m)
+{
+    const json_t *run = json_object_get(m->running, "run");
+    const char *role = role_of(m->st.state);
+
+    if (role && (uint64_t)json_integer_value(run) == m->st.run &&
+        strcmp(role, vivi_json_text(vivi_record_vmm(m), "role")) != 0)
+        vivi_record_running(m);
+}
+
 static json_t *proc_json(const struct vivi_monitor *m)
 {
+    const char *role = role_of(m->st.state);
     json_t *j = json_object();
 
-    (void)json_object_set_new(j, "role", json_string("active"));
+    if (role)
+        (void)json_object_set_new(j, "role", json_string(role));
     (void)json_object_set_new(j, "pid", json_integer(m->st.vmm.pid));
     (void)json_object_set_new(j, "start_time", json_integer((json_int_t)m->st.vmm.start_time));
     (void)json_object_set_new(j, "run", json_integer((json_int_t)m->st.run));
