@@ -360,17 +360,19 @@ static int resolve(struct migration *g, viv_error *err)
     return r;
 }
 
-/* How the bytes go: what was said, or what the destination suggests. ret holds size bytes. */
-static void choose_way(const struct migration *g, char *ret, size_t size)
+/* How the bytes go: what was said, or what the destination suggests; false: it suggests nothing.
+ * ret holds size bytes. */
+static bool choose_way(const struct migration *g, char *ret, size_t size)
 {
     const char *said = vivi_args_str(&g->c->args, "--via"), *at;
 
     (void)snprintf(ret, size, "%s", said ? said : VIA_UNIX);
     if (said || !g->dest || strncmp(g->dest, "ssh://", 6) != 0)
-        return;
+        return true;
     at = strrchr(g->dest, '@');
     at = at ? at + 1 : g->dest + 6;
     (void)snprintf(ret, size, VIA_TCP "%.*s", (int)strcspn(at, ":/"), at);
+    return at[0] != '[';
 }
 
 int vivi_cmd_migrate(struct vivi_cli *c)
@@ -386,7 +388,8 @@ int vivi_cmd_migrate(struct vivi_cli *c)
     if (c->args.n_words != (resolves ? 1 : 2))
         return vivi_cli_usage(c, NULL, "needs a VM and a destination: viv migrate web ssh://host");
     g.dest = resolves ? NULL : c->args.words[1];
-    choose_way(&g, via, sizeof(via));
+    if (!choose_way(&g, via, sizeof(via)))
+        return vivi_cli_usage(c, "--via tcp:HOST", "the memory cannot go to an IPv6 address");
     g.via = via;
     (void)signal(SIGPIPE, SIG_IGN); /* the other end may go at any time */
     code = vivi_cli_open_vm(c, c->args.words[0], VIV_OPEN_CREATE, &g.vm);

@@ -18,6 +18,12 @@
 #define SCHEME_EXEC "exec:"
 #define SCHEME_ROOT "root:"
 #define READ_BYTES  65536
+#define WORDS_BYTES 200 /* of what a child said last */
+
+/* What a shell, or ssh, says with its exit code. */
+#define NOT_RUNNABLE 126
+#define NOT_FOUND    127
+#define SSH_FAILED   255
 
 /* ---- the child ---- */
 
@@ -32,16 +38,40 @@ static char *cut_port(char *host)
     return colon + 1;
 }
 
+/* "user@[::1]": an address in brackets is one only in an URL. */
+static void take_brackets(char *host)
+{
+    char *open = strchr(host, '['), *close = strrchr(host, ']');
+
+    if (!open || !close || close[1] || close < open)
+        return;
+    *close = '\0';
+    memmove(open, open + 1, strlen(open + 1) + 1);
+}
+
+/* A migration takes its time, and a connection that says nothing is forgotten on the way. */
 static void run_ssh(const char *dest)
 {
     char *host = strdup(dest + strlen(SCHEME_SSH)), *port = host ? cut_port(host) : NULL;
+    const char *argv[] = {"ssh",
+                          "-T",
+                          "-o",
+                          "ServerAliveInterval=30",
+                          "-p",
+                          port ? port : "22",
+                          "--",
+                          host,
+                          "viv migrate receive --stdio",
+                          NULL};
 
-    if (host && port)
-        (void)execlp("ssh", "ssh", "-T", "-p", port, "--", host, "viv migrate receive --stdio",
-                     (char *)NULL);
-    else if (host)
-        (void)execlp("ssh", "ssh", "-T", "--", host, "viv migrate receive --stdio", (char *)NULL);
-    (void)fprintf(stderr, "viv: migrate: ssh: %s\n", strerror(errno));
+    if (!host)
+        return;
+    take_brackets(host);
+    if (!port) /* the default is the user's configuration's */
+        memmove(argv + 4, argv + 6, 4 * sizeof(*argv));
+    (void)execvp("ssh", (char *const *)(uintptr_t)argv);
+    (void)fprintf(stderr, "cannot run ssh: %s\n", strerror(errno));
+    _exit(SSH_FAILED);
 }
 
 static void run_root(const char *dir)
@@ -51,13 +81,15 @@ static void run_root(const char *dir)
     vivi_exe_dir(here);
     (void)snprintf(self, sizeof(self), "%s/viv", here);
     (void)execl(self, "viv", "migrate", "receive", "--root", dir, "--stdio", (char *)NULL);
-    (void)fprintf(stderr, "viv: migrate: cannot run viv: %s\n", strerror(errno));
+    (void)fprintf(stderr, "cannot run viv: %s\n", strerror(errno));
 }
 
-/* A group of its own: an interrupt at the terminal is for us, not for the other end. */
+/* A group of its own: an interrupt at the terminal is for us, not for the other end. But ssh has
+ * questions, and only the group of the terminal may ask there. */
 static void run(const char *dest)
 {
-    (void)setpgid(0, 0);
+    if (strncmp(dest, SCHEME_SSH, strlen(SCHEME_SSH)) != 0)
+        (void)setpgid(0, 0);
     (void)signal(SIGPIPE, SIG_DFL);
     if (strncmp(dest, SCHEME_EXEC, strlen(SCHEME_EXEC)) == 0)
         (void)execl("/bin/sh", "sh", "-c", dest + strlen(SCHEME_EXEC), (char *)NULL);
@@ -85,7 +117,9 @@ int vivi_peer_open(struct vivi_peer *p, const char *dest, viv_error *err)
     if (!is_known(dest))
         return vivi_fail(err, VIV_E_INVALID,
                          "\"%.100s\" is no destination (ssh://HOST, exec:COMMAND, root:DIR)", dest);
-    r = vivi_pipe(to, err);
+    p->ssh = strncmp(dest, SCHEME_SSH, strlen(SCHEME_SSH)) == 0;
+    p->said = tmpfile();
+    r = p->said ? vivi_pipe(to, err) : vivi_fail_errno(err, errno, "a temporary file");
     if (r == 0)
         r = vivi_pipe(from, err);
     if (r == 0) {
@@ -94,7 +128,8 @@ int vivi_peer_open(struct vivi_peer *p, const char *dest, viv_error *err)
             r = vivi_fail_errno(err, errno, "fork");
     }
     if (r == 0 && p->pid == 0) {
-        if (dup2(to[0], STDIN_FILENO) >= 0 && dup2(from[1], STDOUT_FILENO) >= 0)
+        if (dup2(to[0], STDIN_FILENO) >= 0 && dup2(from[1], STDOUT_FILENO) >= 0 &&
+            dup2(fileno(p->said), STDERR_FILENO) >= 0)
             run(dest);
         _exit(127);
     }
@@ -107,14 +142,81 @@ int vivi_peer_open(struct vivi_peer *p, const char *dest, viv_error *err)
     return r;
 }
 
-void vivi_peer_close(struct vivi_peer *p)
+/* The status; < 0: there is none. */
+static int reap(struct vivi_peer *p)
 {
+    int status = -1;
+
     vivi_close(&p->out);
     vivi_close(&p->in);
-    vivi_buf_done(&p->buf);
-    while (p->pid > 0 && waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+    if (p->pid > 0 && p->late)
+        (void)kill(p->ssh ? p->pid : -p->pid, SIGTERM);
+    while (p->pid > 0 && waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
         ;
     p->pid = 0;
+    return status;
+}
+
+void vivi_peer_close(struct vivi_peer *p)
+{
+    (void)reap(p);
+    vivi_buf_done(&p->buf);
+    if (p->said)
+        (void)fclose(p->said);
+    p->said = NULL;
+}
+
+/* The last line of what it said; "" = nothing. */
+static void last_words(struct vivi_peer *p, char ret[WORDS_BYTES])
+{
+    char line[WORDS_BYTES];
+
+    ret[0] = '\0';
+    if (!p->said)
+        return;
+    rewind(p->said);
+    while (fgets(line, sizeof(line), p->said)) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (line[0])
+            memcpy(ret, line, sizeof(line));
+    }
+}
+
+static bool cannot_run(int code)
+{
+    return code == NOT_FOUND || code == NOT_RUNNABLE;
+}
+
+/* How it ended; text holds size bytes. */
+static void ending(const struct vivi_peer *p, int code, char *text, size_t size)
+{
+    if (cannot_run(code))
+        (void)snprintf(text, size, "%s cannot be run there", p->ssh ? "viv" : "its command");
+    else if (p->ssh && code == SSH_FAILED)
+        (void)snprintf(text, size, "ssh failed");
+    else if (code >= 0)
+        (void)snprintf(text, size, "it ended without an answer (exit code %d)", code);
+    else
+        (void)snprintf(text, size, "it was ended without an answer");
+}
+
+/* Nothing more comes from there: why, as far as its end tells. */
+static int gone(struct vivi_peer *p, viv_error *err)
+{
+    char said[WORDS_BYTES], how[80];
+    int status, code, r;
+
+    if (p->pid <= 0)
+        return vivi_fail(err, VIV_E_IO, "it is gone");
+    status = reap(p);
+    last_words(p, said);
+    code = status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    ending(p, code, how, sizeof(how));
+    r = vivi_fail(err, cannot_run(code) ? VIV_E_NOT_FOUND : VIV_E_IO, "%s%s%s", how,
+                  said[0] ? ": " : "", said);
+    if (cannot_run(code) && p->ssh)
+        vivi_hint(err, "viv must be on the PATH of what ssh starts there: ssh HOST viv version");
+    return r;
 }
 
 /* ---- lines ---- */
@@ -139,7 +241,7 @@ int vivi_peer_say(struct vivi_peer *p, const char *word, json_t *more, viv_error
         if (put > 0)
             at += (size_t)put;
         else if (errno != EINTR)
-            r = vivi_fail(err, VIV_E_IO, "it is gone");
+            r = gone(p, err);
     }
     free(line);
     return r;
@@ -177,7 +279,7 @@ int vivi_peer_read(struct vivi_peer *p, json_t **ret, viv_error *err)
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return 0;
     if (n <= 0)
-        return vivi_fail(err, VIV_E_IO, "it is gone");
+        return gone(p, err);
     if (vivi_buf_add(&p->buf, data, (size_t)n) < 0)
         return vivi_fail(err, VIV_E_PROTOCOL, "it says too much");
     return vivi_peer_next(p, ret, err);
@@ -192,8 +294,10 @@ int vivi_peer_wait(struct vivi_peer *p, int ms, json_t **ret, viv_error *err)
         struct pollfd fd = {.fd = p->in, .events = POLLIN};
         uint64_t now = vivi_mono_us();
 
-        if (now >= end)
+        if (now >= end) {
+            p->late = true;
             return vivi_fail(err, VIV_E_TIMEOUT, "no answer for %d s", ms / 1000);
+        }
         if (poll(&fd, 1, (int)((end - now) / 1000) + 1) > 0)
             r = vivi_peer_read(p, ret, err);
     }

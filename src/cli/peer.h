@@ -5,6 +5,8 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -15,18 +17,22 @@
 struct vivi_peer {
     int in, out; /* owned */
     pid_t pid;   /* of what is at the other end; 0: not ours */
+    bool ssh;    /* it is one */
+    bool late;   /* it did not answer in time */
+    FILE *said;  /* owned; what it writes to its stderr, or NULL */
     struct vivi_buf buf;
 };
 #define VIVI_PEER_EMPTY {.in = -1, .out = -1, .buf = VIVI_BUF(VIVI_PEER_LINE_MAX)}
 
 /*
  * Runs what dest names: "ssh://[user@]host[:port]", "exec:COMMAND", "root:DIR" (a state root of
- * this host). Its stderr is ours. Errors: INVALID no such form; IO.
+ * this host). Errors: INVALID no such form; IO.
  */
 int vivi_peer_open(struct vivi_peer *p, const char *dest, viv_error *err);
-/* Closes, and waits for the child's end. */
+/* Closes, and waits for the child's end; one that did not answer is ended. */
 void vivi_peer_close(struct vivi_peer *p);
-/* {"do": word, …more}; more (consumed) may be NULL. IO: nobody listens. */
+/* {"do": word, …more}; more (consumed) may be NULL. IO: nobody listens; of a child it says how that
+ * ended, and its last words. */
 int vivi_peer_say(struct vivi_peer *p, const char *word, json_t *more_consume, viv_error *err);
 /* 1 and *ret (new reference), 0 nothing yet (call again when in is readable), −IO the other end is
  * gone, −PROTOCOL. Does not block when in was readable. */

@@ -178,7 +178,7 @@ def test_what_cannot_be_migrated_says_why(pair):
     vm.boot()
     assert "SIGSYS" in pair.move("--local", code=5).err
     assert "is no destination" in pair.here.root("migrate", "web", "moon", code=2).err
-    assert "the other end: it is gone" in pair.here.root("migrate", "web", "exec:true", code=1).err
+    assert "the other end: it ended without an answer (exit code 0)" in pair.here.root("migrate", "web", "exec:true", code=1).err
     assert vm.info()["state"] == "running" and vm.info()["moving"] is None
 
 
