@@ -167,3 +167,16 @@ def test_a_zone_that_the_guest_does_not_fill_is_told(lab):
     vm = booted(lab, {"plug_most": 32 * MIB}, memory={"zones": [{"id": "a", "size": "256MiB", "max": "512MiB"}]})
     what, why = change(vm, "memory.zones.a.size=384MiB", *GIVE_UP)["memory.zones.a.size"]
     assert what == "next-start" and "(288MiB so far, 384MiB asked for)" in why
+
+
+def test_a_disk_is_cut_by_force_only(lab):
+    image = os.path.join(lab.base, "data.img")
+    with open(image, "wb") as f:
+        f.truncate(8 * MIB)
+    vm = booted(lab, disks=[{"id": "data", "path": image}])
+    cut = ["resize", vm.name, "--disk", "data=4MiB"]
+    assert "disks.data.size: 4MiB is less than the image has (8MiB)" in vm.root(*cut, code=2).err
+    assert asked(lab, "vm.resize-disk") == [] and os.path.getsize(image) == 8 * MIB
+    vm.root(*cut, "--force")
+    assert asked(lab, "vm.resize-disk") == [{"id": "disk-data", "desired_size": 4 * MIB}]
+    assert os.path.getsize(image) == 4 * MIB and vm.info()["pending"] is None

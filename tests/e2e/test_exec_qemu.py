@@ -137,6 +137,58 @@ def test_every_end_in_the_middle_has_a_name_and_leaves_nothing(vm):
         assert p.stderr.read() == "viv: exec web: the guest rebooted\n"
     vm("wait", "ready", deadline=DEADLINE)
     assert run(vm, "echo", "on").out == "on\n"
+    with started(vm) as p:
+        vivtest.kill(vm.info()["keeper"])
+        p.send_signal(signal.SIGTERM)  # passed on, whoever keeps the VM now
+        assert p.wait(DEADLINE) in (125, 143)
+    assert nothing_runs(vm)
+
+
+def copying(vm, *flags):
+    """A copy into the guest that has begun, and ends when its input does."""
+    p = vm.root.popen("cp", *flags, "-", f"{vm.name}:/tmp/part/file", stdin=subprocess.PIPE)
+    p.stdin.write("x" * 200_000)
+    p.stdin.flush()
+    run(vm, "sh", "-c", "until ls -A /tmp/part | grep -q .; do :; done")
+    return p
+
+
+def nothing_is_left(vm):
+    """What was written in part goes with the stream."""
+    run(vm, "sh", "-c", "while ls -A /tmp/part | grep -q .; do :; done")
+    return run(vm, "ls", "-A", "/tmp/part").out == ""
+
+
+def test_every_end_in_the_middle_of_a_copy_has_a_name_and_leaves_nothing(vm):
+    run(vm, "mkdir", "/tmp/part")
+    with copying(vm) as p:
+        vivtest.kill(vm.info()["monitor"])
+        assert p.wait(DEADLINE) == 1
+        assert p.stderr.read() == "viv: cp web: its monitor ended in the middle of it\n"
+    assert nothing_is_left(vm)
+    with copying(vm) as p:
+        p.send_signal(signal.SIGINT)
+        assert p.wait(DEADLINE) == 130
+        assert p.stderr.read() == "viv: cp web: interrupted: what was begun is undone\n"
+    assert nothing_is_left(vm)
+    with copying(vm) as p:
+        p.send_signal(signal.SIGKILL)
+    assert nothing_is_left(vm)
+    with copying(vm) as p:
+        run(vm, "killall", "-9", "viv-agent", code=125)
+        assert p.wait(DEADLINE) == 1
+        assert "agent in the guest" in p.stderr.read()
+    assert nothing_is_left(vm)
+    with copying(vm, "--timeout", "3s") as p:
+        vm("pause")
+        assert p.wait(DEADLINE) == 6
+        assert p.stderr.read().startswith("viv: cp web: not over after 3 s")
+        vm("resume")
+    assert nothing_is_left(vm)
+    with copying(vm) as p:
+        vm("reboot", "--hard", deadline=DEADLINE)
+        assert p.wait(DEADLINE) == 1
+        assert p.stderr.read() == "viv: cp web: the guest rebooted\n"
 
 
 def test_files_and_trees_go_both_ways(vm, tmp_path):
