@@ -83,22 +83,38 @@ static struct what what_of(const struct vivi_change *c)
 
 /* ---- may it ---- */
 
+/* What the kernel takes for its root: the last root= of the command line; NULL: it names none. */
+static const char *root_of(const char *cmdline)
+{
+    static const char key[] = "root=";
+    const char *last = NULL;
+
+    for (const char *p = cmdline; p && *p; p += strcspn(p, " "), p += strspn(p, " "))
+        if (strncmp(p, key, strlen(key)) == 0)
+            last = p + strlen(key);
+    return last;
+}
+
 /*
- * The disk with the guest's root: the one that the command line names by its order, else the first
- * one as soon as it names any. Without a root= the guest lives in its initramfs.
+ * The disk with the guest's root: the one that root= names by its letter, else the first one.
+ * Letters went by places when the guest began, and some of those may be free by now; so it counts
+ * both who has that place and who is the one with that letter among those that are there. Without
+ * a root= the guest lives in its initramfs.
  */
 static bool is_root_disk(const struct vivi_config *c, const char *id)
 {
     static const char vd[] = "/dev/vd";
-    const char *root = c->cmdline ? strstr(c->cmdline, "root=") : NULL;
-    size_t at = 0;
+    const char *root = root_of(c->cmdline);
+    const struct vivi_disk *d = vivi_disk_find(c, id);
+    uint32_t letter = 0, before = 0;
 
-    if (!root || c->n_disks == 0)
+    if (!root || !d)
         return false;
-    root += strlen("root=");
     if (strncmp(root, vd, strlen(vd)) == 0 && root[strlen(vd)] >= 'a' && root[strlen(vd)] <= 'z')
-        at = (size_t)(root[strlen(vd)] - 'a');
-    return at < c->n_disks && strcmp(c->disks[at].id, id) == 0;
+        letter = (uint32_t)(root[strlen(vd)] - 'a');
+    for (size_t i = 0; i < c->n_disks; i++)
+        before += c->disks[i].slot < d->slot;
+    return d->slot == letter + 1 || before == letter;
 }
 
 static bool may_device(const struct vivi_monitor *m, const struct vivi_change *c,

@@ -342,6 +342,58 @@ static void the_disk_with_the_root_stays(void **state)
     assert_int_equal(rig_driver.changes, 0);
 }
 
+/* Of three disks, by what the kernel is told. */
+static void which_disk_has_the_root_is_read_as_the_kernel_reads_it(void **state)
+{
+    static const struct {
+        const char *cmdline, *stays; /* the ids that do */
+    } cases[] = {{"root=/dev/vda", "a"},
+                 {"quiet root=/dev/vdb2 ro", "b"},
+                 {"root=UUID=1-2", "a"},
+                 {"root=/dev/vda root=/dev/vdc", "c"},
+                 {"nfsroot=10.0.0.1:/r", ""},
+                 {"quiet", ""},
+                 {"", ""}};
+    struct rig *r = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        json_t *doc = rig_next_with(r, "boot.cmdline", cases[i].cmdline);
+        char stays[8] = "";
+
+        assert_int_equal(
+            vivi_config_set(doc, "disks",
+                            "[{id: a, path: /a}, {id: b, path: /b}, {id: c, path: /c}]", "/", NULL),
+            0);
+        (void)rig_apply(r, NULL, doc, NULL);
+        rig_start(r);
+        for (const char *id = "abc"; *id; id++) {
+            struct vivi_change c = {.op = VIVI_CHANGE_REMOVE, .field = vivi_field_find("disks")};
+            char why[160];
+
+            (void)snprintf(c.path, sizeof(c.path), "disks.%c", *id);
+            if (!vivi_change_can(r->m, &c, why))
+                (void)snprintf(stays + strlen(stays), 2, "%c", *id);
+        }
+        assert_string_equal(stays, cases[i].stays);
+        rig_stop(r);
+    }
+}
+
+/* vda has left, and vdb with the root is the first one now. */
+static void a_root_disk_stays_also_when_others_before_it_have_left(void **state)
+{
+    struct rig *r = *state;
+    json_t *doc = rig_next_with(r, "boot.cmdline", "root=/dev/vdb");
+
+    assert_int_equal(
+        vivi_config_set(doc, "disks", "[{id: a, path: /a}, {id: b, path: /b}]", "/", NULL), 0);
+    (void)rig_apply(r, NULL, doc, NULL);
+    rig_start(r);
+    rig_tells(r, set(r, "disks.a-", NULL), true, "disks.a now; disks.b.slot now");
+    rig_tells(r, set(r, "disks.b-", NULL), true,
+              "disks.b next-start=the guest's root is on it (boot.cmdline: root=)");
+}
+
 static void an_image_is_cut_by_force_only(void **state)
 {
     struct rig *r = *state;
@@ -420,6 +472,8 @@ int main(void)
         TEST(a_monitor_that_takes_over_makes_it_again),
         TEST(no_size_is_beyond_what_this_run_was_made_for),
         TEST(the_disk_with_the_root_stays),
+        TEST_WITH(which_disk_has_the_root_is_read_as_the_kernel_reads_it, open_plain),
+        TEST_WITH(a_root_disk_stays_also_when_others_before_it_have_left, open_plain),
         TEST(an_image_is_cut_by_force_only),
         TEST(of_a_paused_machine_devices_wait),
         TEST(a_place_can_be_written_down_but_not_changed),
