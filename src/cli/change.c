@@ -125,9 +125,8 @@ static const char *reason_of(const json_t *change)
                : reason;
 }
 
-void vivi_changes_print(struct vivi_cli *c, FILE *to, const json_t *changes)
+void vivi_changes_print(const json_t *changes)
 {
-    (void)c;
     for (size_t i = 0; i < json_array_size(changes); i++) {
         const json_t *e = json_array_get(changes, i);
         cleanup_buf struct vivi_buf line = VIVI_BUF(1 << 20);
@@ -142,7 +141,7 @@ void vivi_changes_print(struct vivi_cli *c, FILE *to, const json_t *changes)
         if (strcmp(applied, "now") != 0 && *applied)
             (void)vivi_buf_printf(&line, "%s%s)", *reason ? ": " : "", reason);
         vivi_escape_line(line.data ? line.data : "?", shown, sizeof(shown));
-        (void)fprintf(to, "  %s\n", shown);
+        (void)printf("  %s\n", shown);
     }
 }
 
@@ -165,7 +164,7 @@ int vivi_changing_say(struct vivi_cli *c, const char *name, const json_t *result
         return 0;
     }
     (void)printf("%s: %s\n", name, dry_run ? "would be changed" : "changed");
-    vivi_changes_print(c, stdout, changes);
+    vivi_changes_print(changes);
     if (waits > 0 && !dry_run)
         vivi_cli_note(c,
                       "hint: what waits for the next start: viv config show --pending %s; now: "

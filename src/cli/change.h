@@ -28,4 +28,4 @@ int vivi_changing_call(viv_vm *vm, const struct vivi_changing *how, viv_rec **re
 /* Tells what came of it; the record is a verb's result with "changes". The exit code. */
 int vivi_changing_say(struct vivi_cli *c, const char *name, const json_t *result, bool dry_run);
 /* Lines "  path: from → to (next start)" of a list of changes. */
-void vivi_changes_print(struct vivi_cli *c, FILE *to, const json_t *changes);
+void vivi_changes_print(const json_t *changes);

@@ -91,7 +91,7 @@ static int show_pending(struct vivi_cli *c, const char *word)
     if (vivi_cli_structured(c))
         return vivi_cli_record(c, json_pack("{s:s,s:O}", "name", viv_vm_name(vm), "pending",
                                             json_object_get(doc, "pending")));
-    vivi_changes_print(c, stdout, json_object_get(doc, "pending"));
+    vivi_changes_print(json_object_get(doc, "pending"));
     if (json_is_null(json_object_get(doc, "pending")))
         vivi_cli_note(c, "%s: nothing waits for the next start", viv_vm_name(vm));
     return 0;

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -127,6 +128,35 @@ static int read_file(struct edit *e, viv_error *err)
 
 /* ---- the editor ---- */
 
+/* Keys that interrupt are the editor's meanwhile: it may have its own use for them. 0 or an errno.
+ */
+static int spawn_and_wait(char *const words[], int *ret_status)
+{
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction before[2];
+    posix_spawnattr_t attr;
+    sigset_t keys;
+    pid_t pid;
+    int r = posix_spawnattr_init(&attr);
+
+    if (r != 0)
+        return r;
+    (void)sigemptyset(&keys);
+    (void)sigaddset(&keys, SIGINT);
+    (void)sigaddset(&keys, SIGQUIT);
+    (void)posix_spawnattr_setsigdefault(&attr, &keys);
+    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
+    (void)sigaction(SIGINT, &ignore, &before[0]);
+    (void)sigaction(SIGQUIT, &ignore, &before[1]);
+    r = posix_spawnp(&pid, words[0], NULL, &attr, words, environ);
+    while (r == 0 && waitpid(pid, ret_status, 0) < 0)
+        r = errno == EINTR ? 0 : errno;
+    (void)sigaction(SIGINT, &before[0], NULL);
+    (void)sigaction(SIGQUIT, &before[1], NULL);
+    (void)posix_spawnattr_destroy(&attr);
+    return r;
+}
+
 /* $VISUAL, $EDITOR or vi, possibly with arguments, and the file. No shell looks at it. */
 static int run_editor(const struct edit *e, viv_error *err)
 {
@@ -134,7 +164,6 @@ static int run_editor(const struct edit *e, viv_error *err)
     cleanup_free char *copy = NULL;
     char *words[WORDS_MAX + 2], *rest = NULL, path[sizeof(e->path)];
     size_t n = 0;
-    pid_t pid;
     int r, status = 0;
 
     if (!wanted || !*wanted)
@@ -150,12 +179,9 @@ static int run_editor(const struct edit *e, viv_error *err)
     memcpy(path, e->path, sizeof(path));
     words[n++] = path;
     words[n] = NULL;
-    r = posix_spawnp(&pid, words[0], NULL, NULL, words, environ);
+    r = spawn_and_wait(words, &status);
     if (r != 0)
         return vivi_fail_errno(err, r, "cannot run the editor \"%s\"", words[0]);
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return vivi_fail_errno(err, errno, "the editor");
     if (status != 0)
         return vivi_fail(err, VIV_E_CANCELLED, "the editor failed; nothing was changed");
     return 0;

@@ -158,6 +158,17 @@ def test_edit_without_a_change_or_with_an_empty_text_does_nothing(root, tmp_path
     vm("rm")
 
 
+def test_a_key_that_interrupts_is_the_editors(root, tmp_path):
+    """The terminal sends it to both; the editor has its own use for it."""
+    vm = root.fake("web")
+    editor(tmp_path, root, "trap 'sed -i \"s/count: 1/count: 4/\" \"$1\"; exit 0' INT; kill -INT 0; exit 1")
+    p = root.popen("edit", "web", start_new_session=True)
+    out, err = p.communicate(timeout=60)
+    assert (p.returncode, err) == (0, "") and "cpus.count: 1 → 4" in out
+    assert vm.info()["config"]["cpus"]["count"] == 4
+    vm("rm")
+
+
 def test_edit_shows_the_mistake_on_top_with_its_line_and_lets_it_be_mended(root, tmp_path):
     vm = root.fake("web")
     count = tmp_path / "count"
