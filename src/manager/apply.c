@@ -284,13 +284,16 @@ static int check_new(const struct vivi_call *c, const struct change *ch, viv_err
 {
     cleanup_resolved struct vivi_resolved now = VIVI_RESOLVED_EMPTY;
     cleanup_resolved struct vivi_resolved before = VIVI_RESOLVED_EMPTY;
+    cleanup_json json_t *run = NULL;
     viv_error why = VIV_ERROR_INIT;
-    int r = ch->diff.n > 0 ? vivi_resolve(c->m->v, ch->to, c->d.uuid, &now, &why) : 0;
+    int r;
 
+    (void)read_run(&c->d, &run, NULL); /* none: it has nothing of the host yet */
+    r = ch->diff.n > 0 ? vivi_resolve(c->m->v, ch->to, c->d.uuid, run, &now, &why) : 0;
     if (is_hosts_matter(r))
         return 0;
     if (r == 0 && now.problems.n > 0)
-        (void)vivi_resolve(c->m->v, ch->recorded, c->d.uuid, &before, NULL);
+        (void)vivi_resolve(c->m->v, ch->recorded, c->d.uuid, run, &before, NULL);
     for (size_t i = 0; r == 0 && i < now.problems.n; i++) {
         if (was_wrong(&before.problems, &now.problems.items[i]) ||
             is_cut(ch, now.problems.items[i].field))

@@ -184,7 +184,7 @@ int viv_config_check(viv *v, const viv_config *c, viv_list **ret_problems, viv_e
 
     if (r < 0)
         return r;
-    r = vivi_resolve(v, c->doc, NO_UUID, &res, &why);
+    r = vivi_resolve(v, c->doc, NO_UUID, NULL, &res, &why);
     if (is_problem(r))
         r = vivi_list_add(list, problem_json(&why), err);
     else if (r == 0)
@@ -246,7 +246,7 @@ int viv_config_plan(viv *v, const viv_config *c, viv_rec **ret, viv_error *err)
     cleanup_resolved struct vivi_resolved res = VIVI_RESOLVED_EMPTY;
     const struct vivi_probe *p = &res.facts.probe;
     json_t *plan = NULL;
-    int r = vivi_resolve(v, c->doc, NO_UUID, &res, err);
+    int r = vivi_resolve(v, c->doc, NO_UUID, NULL, &res, err);
 
     if (r == 0)
         r = make_plan(v, &res, &plan, err);

@@ -100,7 +100,7 @@ static int make(viv *v, const json_t *doc, viv_error *err)
     int r = new_uuid(v, uuid, err);
 
     if (r == 0)
-        r = vivi_resolve(v, doc, uuid, &res, err);
+        r = vivi_resolve(v, doc, uuid, NULL, &res, err);
     if (r < 0)
         return r;
     if (res.problems.n > 0)

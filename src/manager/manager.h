@@ -142,11 +142,12 @@ struct vivi_resolved {
 void vivi_resolved_done(struct vivi_resolved *r);
 #define cleanup_resolved VIVI_CLEANUP(vivi_resolved_done)
 /*
- * Completes, resolves auto, gathers facts, checks. uuid: for MAC addresses. Problems are no
+ * Completes, resolves auto, gathers facts, checks. uuid: for MAC addresses. run: what the VM runs
+ * with, whose share of the host counts as free for it; NULL: it does not run. Problems are no
  * failure; what cannot be completed at all (a device id used twice) is: INVALID.
  */
-int vivi_resolve(viv *v, const json_t *doc, const char *uuid, struct vivi_resolved *ret,
-                 viv_error *err);
+int vivi_resolve(viv *v, const json_t *doc, const char *uuid, const json_t *run,
+                 struct vivi_resolved *ret, viv_error *err);
 /* Fills what a completed document leaves to auto from the recorded one of an existing VM. */
 int vivi_resolve_like(json_t *completed, const json_t *recorded, const char *uuid);
 

@@ -147,7 +147,7 @@ static int record(viv *v, const json_t *offer, viv_error *err)
     cleanup_resolved struct vivi_resolved res = VIVI_RESOLVED_EMPTY;
     cleanup_state struct vivi_state s = {.extra = NULL};
     const char *uuid = vivi_json_text(offer, "uuid");
-    int r = vivi_resolve(v, json_object_get(offer, "config"), uuid, &res, err);
+    int r = vivi_resolve(v, json_object_get(offer, "config"), uuid, NULL, &res, err);
 
     if (r == 0 && res.problems.n > 0) {
         if (err)

@@ -121,8 +121,21 @@ static int resolve_driver(viv *v, struct vivi_resolved *r, viv_error *err)
     return 0;
 }
 
-int vivi_resolve(viv *v, const json_t *doc, const char *uuid, struct vivi_resolved *ret,
-                 viv_error *err)
+/* The huge pages that the VM has are free for itself. */
+static int add_held(const json_t *run, struct vivi_facts *f, viv_error *err)
+{
+    cleanup_config struct vivi_config c = {.name = NULL};
+    int code = vivi_config_decode(run, &c, err);
+
+    if (code < 0 || c.hugepage_bytes == 0)
+        return code;
+    *(c.hugepage_bytes == UINT64_C(1) << 30 ? &f->huge_1g_bytes : &f->huge_2m_bytes) +=
+        c.memory_bytes;
+    return 0;
+}
+
+int vivi_resolve(viv *v, const json_t *doc, const char *uuid, const json_t *run,
+                 struct vivi_resolved *ret, viv_error *err)
 {
     cleanup_resolved struct vivi_resolved r = VIVI_RESOLVED_EMPTY;
     int code = vivi_config_complete(doc, &r.doc, err);
@@ -135,6 +148,8 @@ int vivi_resolve(viv *v, const json_t *doc, const char *uuid, struct vivi_resolv
         code = vivi_config_decode(r.doc, &r.config, err);
     if (code == 0)
         code = vivi_facts_gather(&r.config, r.driver, v->cache_dir, &r.facts, err);
+    if (code == 0 && run)
+        code = add_held(run, &r.facts, err);
     if (code == 0 && (vivi_check_fields(r.doc, r.driver, &r.problems) < 0 ||
                       r.driver->check(&r.config, &r.facts, &r.problems) < 0))
         code = vivi_fail_oom(err);
