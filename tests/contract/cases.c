@@ -578,7 +578,7 @@ static void linux_reboots(struct world *w)
 {
     contract_start_to_marker(w);
     EXPECT(w, world_wait(w, is_reset_once, "RESET after a reboot of Linux"));
-    EXPECT(w, world_wait_logged(w, "Linux version", w->boot_offset));
+    EXPECT(w, world_wait_logged(w, "vivarium-guest: Linux", w->boot_offset));
     EXPECT(w, world_wait_logged(w, MARKER, w->boot_offset));
     EXPECT(w, w->n_reset == 1 || w->boot == 3);
 }

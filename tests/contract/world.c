@@ -663,7 +663,7 @@ void world_init_linux(struct world *w, const struct vivi_driver *d, const char *
     c->kernel = copy(text);
     (void)snprintf(text, sizeof(text), "%s/initramfs", dir);
     c->initramfs = copy(text);
-    (void)snprintf(text, sizeof(text), "console=ttyS0 cryptomgr.notests %s", cmdline);
+    (void)snprintf(text, sizeof(text), "console=ttyS0 cryptomgr.notests quiet %s", cmdline);
     c->cmdline = copy(text);
     c->disks = calloc(2, sizeof(*c->disks));
     c->nets = calloc(1, sizeof(*c->nets));
