@@ -1,9 +1,13 @@
 """
-Inside the lab: which tests run here, and a verdict for each as soon as it is known, whatever happens to the rest.
+Inside the lab: which tests run here, by whom, and a verdict for each as soon as it is known, whatever happens to the rest.
+
+Several of these work side by side, since most of the time a guest boots on one CPU: each takes the next file that nobody
+has taken, those first that take longest. A file's tests share a guest and stay together, in their order.
 
 A plugin, since a conftest.py is told only of the tests beside and below it, and those of the double are elsewhere.
 """
 
+import itertools
 import json
 import os
 import platform
@@ -12,6 +16,8 @@ import subprocess
 
 RESULTS = os.environ.get("VIV_LAB_VERDICTS")
 REAL = {"real", "old"}
+LONG = ["test_ch_life.py", "test_contract.py", "test_ch_hot.py", "test_ch_migrate.py", "test_double.py", "test_ch_old.py", "test_ch_api.py"]
+SETUP = {}  # seconds that a test has waited for its guest
 
 
 def write(entry):
@@ -43,8 +49,36 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=off)
 
 
+def taken(name):
+    """Whether somebody else has this file already; if not, it is ours now."""
+    if not RESULTS:
+        return False
+    try:
+        os.close(os.open(f"{RESULTS}.{name}", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return True
+    return False
+
+
+def pytest_runtestloop(session):
+    if session.testsfailed or session.config.option.collectonly:
+        return None  # as pytest does it
+    files = {k: list(g) for k, g in itertools.groupby(session.items, lambda item: item.path.name)}
+    for name in sorted(files, key=lambda n: LONG.index(n) if n in LONG else len(LONG)):
+        if taken(name):
+            continue
+        for item, following in zip(files[name], files[name][1:] + [None]):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if RESULTS:
+            os.close(os.open(f"{RESULTS}.{name}.done", os.O_CREAT))
+    return True
+
+
 def pytest_runtest_logreport(report):
+    if report.when == "setup":
+        SETUP[report.nodeid] = report.duration
     if report.when == "call" or report.outcome != "passed":
         text = report.longreprtext if report.failed else str(report.longrepr[2]) if report.skipped else ""
+        seconds = report.duration + (SETUP.get(report.nodeid, 0) if report.when == "call" else 0)
         write({"file": os.path.basename(report.nodeid.split("::")[0]), "test": report.nodeid.split("::")[-1],
-               "outcome": report.outcome, "seconds": round(report.duration, 1), "text": text})
+               "outcome": report.outcome, "seconds": round(seconds, 1), "text": text})
