@@ -14,9 +14,20 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def web(module_root):
     chlab.binary()
-    return chlab.ready(chlab.create(module_root, "web", agent={"enabled": "on"}, cpus={"count": 1, "max": 4},
+    return chlab.ready(chlab.create(module_root, "web", "loglevel=7", agent={"enabled": "on"}, cpus={"count": 1, "max": 4},
                                     memory={"size": "256MiB", "max": "1GiB", "shared": "on"},
                                     disks=[{"id": "first", "path": chlab.image(module_root, "first.img")}]))
+
+
+def test_serial_is_complete_from_the_first_byte(web):
+    """All that the kernel has told its console is in the log."""
+    log = web.serial()
+    assert b"Linux version" in log[:400], log[:400]
+    ring = chlab.run(web, "dmesg -r").encode().splitlines()
+    # "<6>[    0.000000] text": what is only for debugging (7) does not go to the console
+    told = [w.strip().split(b">", 1) for w in ring if w.startswith(b"<") and b">[    0." in w]
+    told = [text for level, text in told if int(level[1:]) & 7 < 7]
+    assert len(told) > 50 and [w for w in told if w not in log] == []
 
 
 def sees(vm, what, command, predicate):
