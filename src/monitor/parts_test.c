@@ -136,6 +136,8 @@ static void a_request_is_taken_apart_with_its_defaults(void **state)
     assert_true(q.wait_ready);
     assert_int_equal(q.timeout_ms, 5);
     assert_int_equal(q.ready_timeout_ms, VIVI_NO_TIMEOUT);
+    assert_true(json_is_object(q.args)); /* NICs are named in them */
+    vivi_request_done(&q);
     assert_int_equal(parse("{\"id\":8,\"verb\":\"stop\"}", &q, NULL), 0);
     assert_true(q.may_kill);
     assert_int_equal(q.timeout_ms, VIVI_NO_TIMEOUT);
