@@ -18,6 +18,7 @@
 #include "cli/peer.h"
 #include "cli/progress.h"
 #include "cli/say.h"
+#include "model/parse.h"
 
 #define ANSWER_MS 60000 /* the other end prepares a VM and a VMM */
 #define ARRIVE_MS 60000
@@ -375,6 +376,20 @@ static bool choose_way(const struct migration *g, char *ret, size_t size)
     return at[0] != '[';
 }
 
+/* "unix", "tcp:HOST" or "tcp:HOST:PORT". */
+static bool is_way(const char *via)
+{
+    const char *host = via + strlen(VIA_TCP), *colon;
+    uint16_t port;
+
+    if (strcmp(via, VIA_UNIX) == 0)
+        return true;
+    if (strncmp(via, VIA_TCP, strlen(VIA_TCP)) != 0 || host[0] == '\0' || host[0] == ':')
+        return false;
+    colon = strchr(host, ':');
+    return !colon || vivi_parse_port(colon + 1, &port);
+}
+
 int vivi_cmd_migrate(struct vivi_cli *c)
 {
     bool resolves = vivi_args_has(&c->args, "--resolve");
@@ -390,6 +405,8 @@ int vivi_cmd_migrate(struct vivi_cli *c)
     g.dest = resolves ? NULL : c->args.words[1];
     if (!choose_way(&g, via, sizeof(via)))
         return vivi_cli_usage(c, "--via tcp:HOST", "the memory cannot go to an IPv6 address");
+    if (!is_way(via))
+        return vivi_cli_usage(c, NULL, "--via %.100s: neither unix nor tcp:HOST[:PORT]", via);
     g.via = via;
     (void)signal(SIGPIPE, SIG_IGN); /* the other end may go at any time */
     code = vivi_cli_open_vm(c, c->args.words[0], VIV_OPEN_CREATE, &g.vm);

@@ -177,6 +177,8 @@ def test_what_cannot_be_migrated_says_why(pair):
     assert "only a running or paused VM can be migrated (it is created)" in pair.move(code=4).err
     vm.boot()
     assert "SIGSYS" in pair.move("--local", code=5).err
+    for via in ("tpc:127.0.0.1", "tcp:", "tcp::1", "tcp:127.0.0.1:abc", "tcp:127.0.0.1:70000"):
+        assert f"--via {via}: neither unix nor tcp:HOST[:PORT]" in pair.move("--via", via, code=2).err
     assert "is no destination" in pair.here.root("migrate", "web", "moon", code=2).err
     assert "the other end: it ended without an answer (exit code 0)" in pair.here.root("migrate", "web", "exec:true", code=1).err
     assert vm.info()["state"] == "running" and vm.info()["moving"] is None
