@@ -20,8 +20,8 @@ VICTIMS = ["here-vmm", "here-monitor", "here-keeper", "command", "receiver", "th
 class Gate:
     """A point that a double waits at."""
 
-    def __init__(self, at):
-        self.at, self.dir = at, tempfile.mkdtemp(prefix="vivgate")
+    def __init__(self, pair, at):
+        self.at, self.dir = at, tempfile.mkdtemp(prefix="gate", dir=pair.here.base)
 
     def conf(self, **more):
         return {"migration": {"gate": {"at": self.at, "dir": self.dir}, **more}}
@@ -109,7 +109,7 @@ def is_at(pair, vm, there, place, running):
 
 
 def one_death(pair, version, side, at, victim):
-    gate = Gate(at)
+    gate = Gate(pair, at)
     vm, there, moving = begin(pair, side, gate, version)
     with moving:
         if at in ("completing", "finished"):
@@ -171,7 +171,7 @@ def test_a_break_after_the_other_side_runs_is_asked_about(pair, version):  # noq
 
 @pytest.mark.parametrize("version", ["51.0", "53.0"])
 def test_a_break_that_nobody_asks_about_leaves_it_in_doubt(pair, version):  # noqa: F811
-    gate = Gate("resumed")
+    gate = Gate(pair, "resumed")
     vm, there, moving = begin(pair, "there", gate, version, fail="cut")
     with moving:
         alone(moving)
@@ -186,7 +186,7 @@ def test_a_break_that_nobody_asks_about_leaves_it_in_doubt(pair, version):  # no
 
 @pytest.mark.parametrize("paused", [False, True])
 def test_in_doubt_and_not_there(pair, paused):  # noqa: F811
-    gate = Gate("sent")
+    gate = Gate(pair, "sent")
     pair.does(here=gate.conf())
     vm, there = pair.vm(), pair.vm_there()
     count_to(vm, 1)
@@ -207,7 +207,7 @@ def test_in_doubt_and_not_there(pair, paused):  # noqa: F811
 
 
 def test_in_doubt_it_can_be_killed_and_is_still_resolved(pair):  # noqa: F811
-    gate = Gate("resumed")
+    gate = Gate(pair, "resumed")
     vm, there, moving = begin(pair, "there", gate, "53.0", fail="cut")
     with moving:
         alone(moving)
@@ -221,7 +221,7 @@ def test_in_doubt_it_can_be_killed_and_is_still_resolved(pair):  # noqa: F811
 
 def test_a_network_that_goes_in_between(pair):  # noqa: F811
     """No end of the connection reaches the source: it is stopped before it would believe in a failure, and never runs again."""
-    gate = Gate("resumed")
+    gate = Gate(pair, "resumed")
     vm, there, moving = begin(pair, "there", gate, "53.0", fail="silent")
     with moving:
         alone(moving)
@@ -234,7 +234,7 @@ def test_a_network_that_goes_in_between(pair):  # noqa: F811
 
 
 def test_a_network_that_goes_and_a_machine_that_never_came(pair):  # noqa: F811
-    gate = Gate("restored")
+    gate = Gate(pair, "restored")
     vm, there, moving = begin(pair, "there", gate, "53.0")
     with moving:
         alone(moving)
