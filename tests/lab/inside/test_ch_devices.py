@@ -99,7 +99,7 @@ def web(module_root, base):
             module_root, "web", "ip=off", agent={"enabled": "on"},  # nobody answers a DHCP client here
             cpus={"count": 2, "topology": {"threads": 1, "cores": 1, "dies": 1, "packages": 2}, "affinity": ["0=1", "1=0"],
                   "nested": "off"},
-            memory={"hugepages": HUGE}, zones=zones,
+            memory={"hugepages": HUGE, "zones": zones},
             disks=[{"id": "plain", "path": chlab.image(module_root, "plain.img", 8 * MIB)},
                    {"id": "direct", "path": direct, "cache": "none", "limit": {"bandwidth": BANDWIDTH}},
                    {"id": "qcow", "path": qcow2, "format": "qcow2"},
@@ -132,9 +132,9 @@ def test_a_zone_grows_and_shrinks_for_itself(web):
         return int(chlab.run(web, f"grep MemTotal /sys/devices/system/node/node{node}/meminfo").split()[-2]) >> 10
 
     before = total(0), total(1)
-    chlab.change(web, f"zones.b.size={(MEMORY // 2 >> 20) + 64}MiB")
+    chlab.change(web, f"memory.zones.b.size={(MEMORY // 2 >> 20) + 64}MiB")
     chlab.again("the node has more", lambda: total(1) > before[1] + 50)
-    chlab.change(web, f"zones.b.size={MEMORY // 2 >> 20}MiB")
+    chlab.change(web, f"memory.zones.b.size={MEMORY // 2 >> 20}MiB")
     chlab.again("the node has what it had", lambda: total(1) < before[1] + 10)
     assert total(0) == before[0]
 
