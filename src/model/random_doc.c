@@ -62,6 +62,15 @@ static json_t *random_forwards(uint64_t *seed)
     return list;
 }
 
+static json_t *random_texts(uint64_t *seed)
+{
+    json_t *list = json_array();
+
+    for (uint64_t n = next(seed) % 3; list && n > 0; n--)
+        (void)json_array_append_new(list, random_text(seed, "/t"));
+    return list;
+}
+
 static json_t *random_map(uint64_t *seed)
 {
     static const char *const keys[] = {"a", "job", "io.k8s/role", "z"};
@@ -93,10 +102,10 @@ static json_t *random_value(uint64_t *seed, const struct vivi_field *f)
     case VIVI_T_TEXT: return random_text(seed, "serial \"VMRS_READY 10.0.0.1\"\n# ");
     case VIVI_T_FORWARD_LIST: return random_forwards(seed);
     case VIVI_T_MAP: return random_map(seed);
+    case VIVI_T_STR_LIST: return random_texts(seed);
     case VIVI_T_NAME:
     case VIVI_T_MAC:
     case VIVI_T_FORWARD:
-    case VIVI_T_STR_LIST:
     case VIVI_T_OBJECT_LIST: break;
     }
     return vivi_value_default(f);

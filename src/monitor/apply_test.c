@@ -8,8 +8,9 @@
 #include "monitor/policy.h"
 #include "store/control.h"
 
-#define NO_CPUS "driver rig cannot change CPUs here: it has no such operation"
-#define ROUNDS  150
+#define NO_CPUS    "driver rig cannot change CPUs here: it has no such operation"
+#define ROUNDS     150
+#define HOT_ROUNDS 40 /* each is many changes */
 
 static struct rig rig;
 
@@ -17,6 +18,12 @@ static int open_plain(void **state)
 {
     *state = &rig;
     return rig_open(&rig, "labels: {job: \"41\"}\n");
+}
+
+static int open_hot(void **state)
+{
+    *state = &rig;
+    return rig_open_hot(&rig, "");
 }
 
 static int open_always(void **state)
@@ -261,18 +268,36 @@ static void who_asks_again_gets_the_same_answer_from_any_monitor(void **state)
     }
 }
 
+/* What is different, but for what list has already. */
+static void list_changes(json_t *list, const json_t *from, const json_t *to)
+{
+    cleanup_diff struct vivi_diff d = {0};
+
+    assert_int_equal(vivi_diff(from, to, &d, NULL), 0);
+    for (size_t i = 0; i < d.n; i++) {
+        bool has = false;
+
+        for (size_t k = 0; k < json_array_size(list) && !has; k++)
+            has =
+                vivi_paths_meet(json_string_value(json_object_get(json_array_get(list, k), "path")),
+                                d.items[i].path);
+        if (!has)
+            assert_int_equal(json_array_append_new(list, vivi_change_json(&d.items[i])), 0);
+    }
+}
+
 /* The records as a monitor leaves them that is killed in the middle: asked, and stored or not. */
 static void cut_short(struct rig *r, const json_t *doc, bool stored)
 {
     cleanup_close int fd = open(r->vm_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     cleanup_json json_t *old = rig_next(r);
-    cleanup_diff struct vivi_diff d = {0};
+    cleanup_json json_t *run = vivi_state_has_vmm(rig_state(r).state) ? rig_run(r) : NULL;
     cleanup_json json_t *changes = json_array();
     cleanup_json json_t *record = NULL;
 
-    assert_int_equal(vivi_diff(old, doc, &d, NULL), 0);
-    for (size_t i = 0; i < d.n; i++)
-        (void)json_array_append_new(changes, vivi_change_json(&d.items[i]));
+    list_changes(changes, old, doc);
+    if (run) /* and what waited already */
+        list_changes(changes, run, doc);
     record = json_pack("{s:s,s:i,s:s,s:O,s:n,s:i,s:b,s:O,s:b}", "op", "op-9", "run", 1, "mode",
                        "both", "to", doc, "paths", "timeout_ms", -1, "changed", 1, "changes",
                        changes, "done", 0);
@@ -345,9 +370,24 @@ static void a_disk_that_is_full_leaves_everything_as_it_was(void **state)
 
 /* ---- the property ---- */
 
+/* What has come of the changes that a machine was asked for. */
+enum outcome { ALL_MADE, SOME_FAIL };
+
+/* Of a machine that does what it is asked, nothing waits that can be made now; but a balloon may be
+ * larger than the memory that is there. */
+static void check_waiting(struct rig *r, const struct vivi_change *c, enum outcome outcome)
+{
+    char why[160];
+
+    assert_false(vivi_policy_has(c));
+    if (outcome == ALL_MADE && strcmp(c->path, "memory.balloon") != 0 &&
+        vivi_change_can(r->m, c, why))
+        fail_msg("%s waits", c->path);
+}
+
 /* stored = asked; this run and what waits are the difference; what can be made now does not wait.
  */
-static void check_documents(struct rig *r, const json_t *asked, bool runs)
+static void check_documents(struct rig *r, const json_t *asked, bool runs, enum outcome outcome)
 {
     cleanup_json json_t *next = rig_next(r);
     cleanup_json json_t *run = runs ? rig_run(r) : NULL;
@@ -362,7 +402,7 @@ static void check_documents(struct rig *r, const json_t *asked, bool runs)
         return;
     assert_int_equal(vivi_diff(run, next, &waits, NULL), 0);
     for (size_t i = 0; i < waits.n; i++)
-        assert_false(vivi_policy_has(&waits.items[i])); /* the rig can change nothing else */
+        check_waiting(r, &waits.items[i], outcome);
     for (size_t i = 0; i < waits.n; i++)
         assert_int_equal(vivi_change_make(run, &waits.items[i], NULL), 0);
     assert_true(json_equal(run, next));
@@ -400,48 +440,163 @@ static json_t *another(uint64_t *seed, const json_t *before)
     return kept;
 }
 
-static void random_changes_with_deaths_between_are_stored_as_asked(void **state)
+struct walk {
+    uint64_t seed;
+    json_t *asked; /* owned; what was taken last */
+    bool runs;
+    unsigned taken, orders;
+    bool *met; /* by row of the field table: it was changed */
+};
+
+static void note_met(struct walk *w, const struct vivi_diff *d)
 {
-    struct rig *r = *state;
-    uint64_t seed = 4711;
-    json_t *asked = rig_next(r);
-    bool runs = false;
-    unsigned taken = 0, orders = 0;
+    for (size_t i = 0; i < d->n; i++)
+        w->met[d->items[i].field - vivi_fields] = true;
+}
 
-    for (int i = 0; i < ROUNDS; i++) {
-        cleanup_json json_t *before = rig_next(r);
-        cleanup_json json_t *from = runs ? rig_run(r) : json_incref(before);
-        json_t *doc = in_place(another(&seed, before), from);
-        cleanup_diff struct vivi_diff d = {0};
-        bool fixed, cut = seed % 3 == 0;
+/* The monitor dies after it has been asked; the next one goes on. */
+static void ask_and_die(struct rig *r, const struct walk *w, const json_t *doc)
+{
+    rig_disconnect(r, &r->client);
+    rig_kill_monitor(r);
+    cut_short(r, doc, w->seed % 2);
+    rig_boot(r);
+    rig_connect(r, &r->client);
+    rig_settle(r);
+    assert_int_equal(r->m->op.verb, VIVI_VERB_NONE);
+}
 
-        assert_int_equal(vivi_diff(before, doc, &d, NULL), 0);
-        fixed = vivi_diff_fixed(&d, NULL) < 0;
-        if (cut && !fixed) {
-            rig_disconnect(r, &r->client);
-            rig_kill_monitor(r);
-            cut_short(r, doc, seed % 2);
-            rig_boot(r);
-            rig_connect(r, &r->client);
-        } else {
-            assert_int_equal(refused(r, rig_apply(r, NULL, json_incref(doc), NULL)), fixed);
+/* Asked in the usual way; what the guest keeps waiting ends by its deadline. */
+static void ask_and_wait(struct rig *r, json_t *doc, bool fixed)
+{
+    uint64_t id = rig_apply(r, NULL, json_incref(doc), NULL);
+    cleanup_json json_t *answer = NULL;
+
+    for (int i = 0; !answer && i < 1000; i++) {
+        rig_settle(r);
+        answer = rig_answer(r, &r->client, id);
+        if (!answer)
+            rig_advance(r, VIVI_CHANGE_DEADLINE_MS);
+    }
+    assert_non_null(answer);
+    assert_int_equal(json_object_get(answer, "error") != NULL, fixed);
+}
+
+static void step(struct rig *r, struct walk *w, enum outcome outcome)
+{
+    cleanup_json json_t *before = rig_next(r);
+    cleanup_json json_t *from = w->runs ? rig_run(r) : json_incref(before);
+    cleanup_json json_t *doc = in_place(another(&w->seed, before), from);
+    cleanup_diff struct vivi_diff d = {0};
+    bool fixed, dies = outcome == ALL_MADE && w->seed % 3 == 0;
+
+    assert_int_equal(vivi_diff(before, doc, &d, NULL), 0);
+    fixed = vivi_diff_fixed(&d, NULL) < 0;
+    if (dies && !fixed)
+        ask_and_die(r, w, doc);
+    else
+        ask_and_wait(r, doc, fixed);
+    w->orders += fixed;
+    if (!fixed) {
+        w->taken++;
+        note_met(w, &d);
+        json_decref(w->asked);
+        w->asked = json_incref(doc);
+    }
+    check_documents(r, w->asked, w->runs,
+                    fixed ? SOME_FAIL : outcome); /* refused: nothing is made */
+}
+
+/* What the machine makes of this round: everything, or it fails, refuses, or never answers. */
+static enum outcome choose(const struct walk *w)
+{
+    static const enum rig_answer answers[] = {RIG_AT_ONCE, RIG_FAIL, RIG_REFUSE, RIG_NEVER};
+    enum outcome outcome = w->seed / 7 % 2 ? ALL_MADE : SOME_FAIL;
+
+    rig_driver.add = rig_driver.remove = rig_driver.resize = RIG_AT_ONCE;
+    if (outcome == SOME_FAIL) {
+        rig_driver.add = answers[w->seed / 11 % ARRAY_SIZE(answers)];
+        rig_driver.remove = answers[w->seed / 13 % ARRAY_SIZE(answers)];
+        rig_driver.resize = answers[w->seed / 17 % ARRAY_SIZE(answers)];
+    }
+    return outcome;
+}
+
+static bool has_a_choice(const struct vivi_field *f)
+{
+    return f->type != VIVI_T_ENUM || strchr(f->choices, '|');
+}
+
+/* Each row that may be changed at all was. */
+static void check_met(const struct walk *w)
+{
+    for (size_t i = 0; i < vivi_fields_count(); i++)
+        if (vivi_fields[i].when != VIVI_WHEN_FIXED && !w->met[i] && has_a_choice(&vivi_fields[i]))
+            fail_msg("%s was never changed", vivi_fields[i].path);
+}
+
+/* all: it is long enough to meet each row. */
+static void walk_at_random(struct rig *r, int rounds, bool all)
+{
+    cleanup_free bool *met = calloc(vivi_fields_count(), sizeof(*met));
+    struct walk w = {.seed = 4711, .asked = rig_next(r), .met = met};
+
+    assert_non_null(met);
+    for (int i = 0; i < rounds; i++) {
+        enum outcome outcome = choose(&w);
+
+        step(r, &w, outcome);
+        if (w.runs && rig_driver.change_op && w.seed % 4 == 0) { /* late, or once too often */
+            rig_done(rig_driver.change_op, NULL);
+            rig_settle(r);
+            check_documents(r, w.asked, w.runs, SOME_FAIL);
         }
-        orders += fixed;
-        taken += !fixed;
-        if (!fixed) {
-            json_decref(asked);
-            asked = json_incref(doc);
-        }
-        check_documents(r, asked, runs);
-        json_decref(doc);
         if (i % 10 == 9) {
-            runs ? rig_stop(r) : rig_start(r);
-            runs = !runs;
-            check_documents(r, asked, runs);
+            w.runs ? rig_stop(r) : rig_start(r);
+            w.runs = !w.runs;
+            check_documents(r, w.asked, w.runs, ALL_MADE);
         }
     }
-    assert_true(taken > ROUNDS / 2 && orders > 0);
-    json_decref(asked);
+    json_decref(w.asked);
+    assert_true(w.taken > (unsigned)rounds / 2 && w.orders > 0);
+    if (all)
+        check_met(&w);
+}
+
+static void random_changes_with_deaths_between_are_stored_as_asked(void **state)
+{
+    walk_at_random(*state, ROUNDS, true);
+    assert_int_equal(rig_driver.changes, 0); /* this machine can change nothing */
+}
+
+static void random_changes_of_a_machine_that_makes_them_or_not_are_kept_apart(void **state)
+{
+    walk_at_random(*state, HOT_ROUNDS, false);
+    assert_true(rig_driver.changes > HOT_ROUNDS);
+}
+
+static void each_field_that_is_fixed_is_refused_by_its_name(void **state)
+{
+    struct rig *r = *state;
+    unsigned n = 0;
+
+    for (size_t i = 0; i < vivi_fields_count(); i++) {
+        const struct vivi_field *f = &vivi_fields[i];
+        cleanup_json json_t *doc = rig_next(r);
+        cleanup_json json_t *answer = NULL;
+        uint64_t id;
+
+        if (f->when != VIVI_WHEN_FIXED || strchr(f->path, '*'))
+            continue;
+        n++;
+        assert_int_equal(json_object_set_new(doc, f->path, json_string("vz")), 0);
+        id = rig_apply(r, NULL, json_incref(doc), NULL);
+        rig_settle(r);
+        answer = rig_answer(r, &r->client, id);
+        assert_string_equal(
+            json_string_value(json_object_get(json_object_get(answer, "error"), "field")), f->path);
+    }
+    assert_true(n >= 3);
 }
 
 #define TEST(name)           cmocka_unit_test_setup_teardown(name, open_plain, close_rig)
@@ -467,7 +622,9 @@ int main(void)
         TEST(a_monitor_goes_on_with_what_its_predecessor_had_stored),
         TEST(an_apply_that_left_no_record_never_began),
         TEST(a_disk_that_is_full_leaves_everything_as_it_was),
+        TEST(each_field_that_is_fixed_is_refused_by_its_name),
         TEST(random_changes_with_deaths_between_are_stored_as_asked),
+        TEST_WITH(random_changes_of_a_machine_that_makes_them_or_not_are_kept_apart, open_hot),
     };
 
     return cmocka_run_group_tests_name("apply", tests, NULL, NULL);
