@@ -300,7 +300,7 @@ int viv_vm_device_remove(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec 
 
 /* ---- sizes ---- */
 
-/* "data=2GiB" of the sizes of a list: "disks", "zones". */
+/* "data=2GiB" of the sizes of a list: "disks", "memory.zones". */
 static int resize_one(viv_config *c, const char *key, const char *list, const char *text,
                       viv_error *err)
 {
@@ -318,7 +318,7 @@ static int set_sizes(const struct documents *d, const viv_opts *o, viv_error *er
     static const struct {
         const char *key, *path;
     } sizes[] = {{"memory", "memory.size"}, {"balloon", "memory.balloon"}},
-      lists[] = {{"disk", "disks"}, {"zone", "zones"}};
+      lists[] = {{"disk", "disks"}, {"zone", "memory.zones"}};
     viv_config *c = d->wanted;
     int64_t cpus = vivi_opt_i64(o, "cpus", INT64_MIN);
     char number[24];

@@ -158,9 +158,9 @@ def test_zones_are_nodes_that_grow_and_shrink_each_for_itself(lab):
     limit = "this run can give it 128MiB to 128MiB, in multiples of 2MiB (memory.zones.b.max)"
     assert change(vm, "memory.zones.b.size=256MiB") == {"memory.zones.b.size": ("next-start", limit)}
     assert change(vm, "memory=1GiB") == {"memory.size": ("next-start", "the memory has zones: their sizes can change")}
-    assert "zones.a.size: 256MiB → 320MiB" in vm.root("resize", vm.name, "--zone", "a=320MiB").out
+    assert "memory.zones.a.size: 256MiB → 320MiB" in vm.root("resize", vm.name, "--zone", "a=320MiB").out
     assert asked(lab, "vm.resize-zone")[-1] == {"id": "zone-a", "desired_ram": 320 * MIB}
-    assert 'zones: there is no "c"' in vm.root("resize", vm.name, "--zone", "c=1GiB", code=2).err
+    assert 'memory.zones: there is no "c"' in vm.root("resize", vm.name, "--zone", "c=1GiB", code=2).err
 
 
 def test_a_zone_that_the_guest_does_not_fill_is_told(lab):
