@@ -180,13 +180,40 @@ static void one_that_fails_is_here_as_it_was(void **state)
     assert_int_equal(t->n_ending, 0);
 }
 
+/* Nothing is on its way any more, which is asked when all that it told was read. */
+static void look_settled(struct twin *t)
+{
+    fx->drained(t->m, t->token, 0);
+    assert_string_equal(twin_expect_request(t, "PUT /api/v1/vm.resize "), "{}");
+    twin_answer(t, 204, NULL);
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+}
+
+/* It may run there: what the VMM let run again stands still first of all. */
+static void one_that_fails_after_its_hand_over_stands_still(void **state)
+{
+    struct twin *t = *state;
+
+    send_away(t);
+    (void)twin_event(t, 5, "vm", "snapshotted");
+    twin_answer(t, 500, "[\"Error from API\",\"the other side hung up\"]");
+    fx->drained(t->m, t->token, 0);
+    assert_string_equal(twin_expect_request(t, "PUT /api/v1/vm.pause "), "");
+    twin_answer(t, 204, NULL);
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 200, PAUSED);
+    assert_int_equal(t->state, VIV_ST_PAUSED);
+    assert_true(t->n_done == 2 && t->done_op == 9 && t->done_err.code == VIV_E_VMM);
+}
+
 static void a_sender_that_is_refused_at_once_keeps_it(void **state)
 {
     struct twin *t = *state;
 
     send_away(t);
     twin_answer(t, 500, "[\"Error from API\",\"cannot open the socket\"]");
-    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_expect_no_request(t); /* before the events that it told meanwhile were read */
+    look_settled(t);
     twin_answer(t, 200, RUNNING);
     assert_true(t->n_done == 2 && t->done_op == 9 && t->done_err.code == VIV_E_VMM);
     assert_non_null(strstr(t->done_err.message, "cannot open the socket"));
@@ -272,9 +299,26 @@ static void one_that_does_not_arrive_is_the_starts_error(void **state)
 
     receiving(t, url);
     twin_answer(t, 500, "[\"Error from API\",\"the sender hung up\"]");
+    assert_int_equal(t->n_done, 0); /* only the last word to the sender may be lost */
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 404, NOT_CREATED);
+    fx->drained(t->m, t->token, 0);
     assert_true(t->n_done == 1 && t->done_err.code == VIV_E_VMM);
     assert_non_null(strstr(t->done_err.message, "the sender hung up"));
     twin_expect_no_request(t);
+}
+
+static void one_that_runs_has_arrived_whatever_its_sender_heard(void **state)
+{
+    struct twin *t = *state;
+    char url[128];
+
+    receiving(t, url);
+    twin_answer(t, 500, "[\"Error from API\",\"the sender hung up\"]");
+    (void)twin_expect_request(t, "GET /api/v1/vm.info ");
+    twin_answer(t, 200, RUNNING);
+    fx->drained(t->m, t->token, 0);
+    assert_true(t->n_done == 1 && t->done_err.code == 0 && t->state == VIV_ST_RUNNING);
 }
 
 /* The VMM itself is deaf meanwhile: a connection that says nothing ends its waiting. */
@@ -302,6 +346,7 @@ static void who_adopts_a_receiver_to_whom_nobody_came_makes_nothing(void **state
 
     with_requests(t, json_pack("[{s:s, s:{s:s}}]", "verb", "vm.receive-migration", "body",
                                "receiver_url", "unix:/x"));
+    t->incoming = true;
     twin_begin(t, true);
     (void)twin_expect_request(t, "GET /api/v1/vm.info ");
     twin_answer(t, 404, NOT_CREATED);
@@ -323,12 +368,14 @@ int main(void)
         in_twin(who_adopts_an_empty_vmm_restores_as_planned),
         in_twin(its_arrival_there_is_the_end_here),
         in_twin(one_that_fails_is_here_as_it_was),
+        in_twin(one_that_fails_after_its_hand_over_stands_still),
         in_twin(a_sender_that_is_refused_at_once_keeps_it),
         in_twin(nobody_who_listens_yet_is_tried_again),
         in_twin(what_a_former_monitor_sent_is_asked_for),
         in_twin(one_at_a_time_leaves),
         in_twin(one_that_comes_is_here_as_it_was_there),
         in_twin(one_that_does_not_arrive_is_the_starts_error),
+        in_twin(one_that_runs_has_arrived_whatever_its_sender_heard),
         in_twin(waiting_is_given_up_by_a_connection_that_says_nothing),
         in_twin(who_adopts_a_receiver_to_whom_nobody_came_makes_nothing),
     };

@@ -1,5 +1,9 @@
 #include "twin_test.h"
 
+#include <poll.h>
+
+#define ANSWER_MS 5000 /* what is asked is there already: it is only that a test must not hang */
+
 static void on_event(void *ctx, const struct vivi_driver_event *e)
 {
     struct twin *t = ctx;
@@ -107,6 +111,8 @@ const char *twin_expect_request(struct twin *t, const char *line)
     if (t->peer_fd < 0)
         assert_int_equal(vivi_accept(t->listen_fd, &t->peer_fd, NULL), 1);
     vivi_close(&t->got_fd);
+    if (poll(&(struct pollfd){.fd = t->peer_fd, .events = POLLIN}, 1, ANSWER_MS) != 1)
+        fail_msg("nothing, but %s was expected", line);
     n = vivi_recv_fds(t->peer_fd, text, sizeof(text) - 1, fds, 2, &n_fds, NULL);
     if (n_fds > 0)
         t->got_fd = fds[0];
@@ -153,8 +159,11 @@ void twin_answer(struct twin *t, int status, const char *body)
 
 void twin_begin(struct twin *t, bool adopt)
 {
-    const struct vivi_machine_start s = {
-        .host = &t->host, .requests = t->requests, .run_dir = t->dir, .run = 1};
+    const struct vivi_machine_start s = {.host = &t->host,
+                                         .requests = t->requests,
+                                         .run_dir = t->dir,
+                                         .run = 1,
+                                         .incoming = t->incoming};
 
     assert_int_equal(adopt ? vivi_effects_cloud_hypervisor.adopt(t->m, &s, 1, NULL)
                            : vivi_effects_cloud_hypervisor.start(t->m, &s, 1, NULL),

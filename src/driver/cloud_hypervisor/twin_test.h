@@ -29,6 +29,7 @@ struct twin {
     char dir[64];
     struct poll_loop loop;
     struct vivi_driver_host host;
+    bool incoming; /* whom an adoption finds had not arrived yet */
     json_t *requests;
     struct ch_machine *m;
     int listen_fd, peer_fd, vsock_fd;
