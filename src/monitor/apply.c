@@ -373,7 +373,6 @@ static int store(struct vivi_monitor *m, viv_error *err)
 
     if (r == 0 && flag(m->apply.record, "force") && !vivi_state_has_vmm(m->st.state))
         r = cut_images(m, err);
-
     if (r < 0)
         return r;
     if (!json_equal(next, to)) {

@@ -32,7 +32,7 @@ def test_the_whole_life(lab):
     with open(f"/proc/{info['vmm']['pid']}/cmdline", "rb") as f:
         words = f.read().split(b"\0")
     row = [v for v in lab.root("ps", "-o", "json").json() if v["name"] == "web"][0]
-    assert row["vmm"] == info["vmm"] and row["vmm"]["version"].startswith("53.0") and row["vmm"]["pid"] > 1
+    assert {**row["vmm"], "role": "active"} == info["vmm"] and row["vmm"]["version"].startswith("53.0") and row["vmm"]["pid"] > 1
     assert b"--api-socket" not in words and b"--kernel" in words
     assert not os.path.exists(os.path.join(lab.root.home, "run", info["uuid"][:8], "api"))
     with vm.console() as c:
