@@ -280,7 +280,7 @@ def test_the_monitor_dies_at_every_step_of_a_set_and_the_client_gets_its_answer(
     vm = armed.fake("web", "ready after=1ms")
     vm("start", "--wait")
     vmm, cut = vm.info()["vmm"]["pid"], 0
-    for n in range(20, 150, 2 * STEP):
+    for n in range(20, 150, 4 * STEP):
         armed.arm("monitor", n)
         # The one before may just be dying of its own arm.
         kill(vm.until("a monitor lives", lambda: vm.info()["monitor"]))  # the next one is the armed one: it adopts, and dies in what it is asked
