@@ -56,8 +56,8 @@ def test_the_guest_knows_its_hypervisor_cpus_and_disk(web):
 def still(vm):
     """
     Nothing comes from a guest that counts while it is paused, and then it goes on with the next number. From release 53 on
-    its clock is set to what it would show without the pause. Up to 51 its CPUs are let go before the clock is put back to
-    where it stood: what it shows is what they have read first.
+    its clock is set to what it would show without the pause where KVM can (the host's clock is its TSC), or stands still.
+    Up to 51 its CPUs are let go before the clock is put back to where it stood: what it shows is what they have read first.
     """
     tick = r"tick-(\d+) (\d+\.\d+)\r?\n"
     with chlab.shell(vm) as c:
@@ -78,7 +78,7 @@ def still(vm):
         passed = float(m.group(2)) - float(before)
         assert int(m.group(1)) == int(n) + 1
         if int(vm.info()["vmm"]["version"].partition(".")[0]) >= 53:
-            assert passed >= paused, f"paused for {paused:.1f} s, {passed:.1f} s by the guest's clock"
+            assert passed >= paused or passed < 1, f"paused for {paused:.1f} s, {passed:.1f} s by the guest's clock"
         c.line("kill %1")
         c.run("true", deadline=chlab.STEP)
 
