@@ -6,24 +6,9 @@
 
 #define EXITED(code) ((code) << 8)
 
-static struct rig rig;
-
-static int open_plain(void **state)
-{
-    *state = &rig;
-    return rig_open(&rig, "");
-}
-
 static int open_always(void **state)
 {
-    *state = &rig;
-    return rig_open(&rig, "restart: {policy: always, backoff: 10s}\n");
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    return 0;
+    return rig_open_as(state, "restart: {policy: always, backoff: 10s}\n");
 }
 
 static void start(struct rig *r)
@@ -569,7 +554,7 @@ static void when_keeper_and_monitor_died_the_fifos_are_opened_again(void **state
     vivi_fds_done(&old);
 }
 
-#define P(name) cmocka_unit_test_setup_teardown(name, open_plain, close_rig)
+#define P(name) cmocka_unit_test_setup_teardown(name, rig_open_plain, rig_close_state)
 
 int main(void)
 {
@@ -600,7 +585,7 @@ int main(void)
         P(after_a_boot_of_the_host_the_vm_is_stopped),
         cmocka_unit_test_setup_teardown(
             a_planned_restart_is_kept_and_a_clock_that_jumps_does_not_delay_it, open_always,
-            close_rig),
+            rig_close_state),
         P(a_silent_vmm_is_served_as_recorded_and_reads_do_not_wait_for_it),
         P(a_broken_state_record_is_set_aside_and_the_vmm_is_found),
         P(a_record_of_a_newer_schema_is_left_alone),

@@ -32,12 +32,6 @@ static int open_always(void **state)
     return rig_open(&rig, "restart: {policy: always, backoff: 20s}\n");
 }
 
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    return 0;
-}
-
 /* ---- what it does ---- */
 
 static void what_the_monitor_carries_out_changes_at_once(void **state)
@@ -599,8 +593,8 @@ static void each_field_that_is_fixed_is_refused_by_its_name(void **state)
     assert_true(n >= 3);
 }
 
-#define TEST(name)           cmocka_unit_test_setup_teardown(name, open_plain, close_rig)
-#define TEST_WITH(name, how) cmocka_unit_test_setup_teardown(name, how, close_rig)
+#define TEST(name)           cmocka_unit_test_setup_teardown(name, open_plain, rig_close_state)
+#define TEST_WITH(name, how) cmocka_unit_test_setup_teardown(name, how, rig_close_state)
 
 int main(void)
 {

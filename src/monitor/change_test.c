@@ -22,12 +22,6 @@ static int open_plain(void **state)
     return rig_open_hot(&rig, "");
 }
 
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    return 0;
-}
-
 /* Asks for this path alone, "disks.+more.path" as --set has it; mode NULL: the usual one. */
 static uint64_t ask(struct rig *r, const char *path, const char *value, const char *mode)
 {
@@ -453,8 +447,8 @@ static void a_place_can_be_written_down_but_not_changed(void **state)
     assert_int_equal(rig_driver.changes, 1);
 }
 
-#define TEST(name)           cmocka_unit_test_setup_teardown(name, open_most, close_rig)
-#define TEST_WITH(name, how) cmocka_unit_test_setup_teardown(name, how, close_rig)
+#define TEST(name)           cmocka_unit_test_setup_teardown(name, open_most, rig_close_state)
+#define TEST_WITH(name, how) cmocka_unit_test_setup_teardown(name, how, rig_close_state)
 
 int main(void)
 {

@@ -5,24 +5,9 @@
 
 #define EXITED(code) ((code) << 8)
 
-static struct rig rig;
-
-static int open_plain(void **state)
-{
-    *state = &rig;
-    return rig_open(&rig, "");
-}
-
 static int open_always(void **state)
 {
-    *state = &rig;
-    return rig_open(&rig, "restart: {policy: always, backoff: 1s}\n");
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    return 0;
+    return rig_open_as(state, "restart: {policy: always, backoff: 1s}\n");
 }
 
 static uint64_t ask(struct rig *r, const char *verb, const char *args)
@@ -171,8 +156,8 @@ static void the_end_of_the_host_ends_the_verb_in_flight(void **state)
     assert_int_equal(rig_state(r).state, VIV_ST_STOPPED);
 }
 
-#define P(name) cmocka_unit_test_setup_teardown(name, open_plain, close_rig)
-#define A(name) cmocka_unit_test_setup_teardown(name, open_always, close_rig)
+#define P(name) cmocka_unit_test_setup_teardown(name, rig_open_plain, rig_close_state)
+#define A(name) cmocka_unit_test_setup_teardown(name, open_always, rig_close_state)
 
 int main(void)
 {

@@ -5,20 +5,6 @@
 
 #define EXITED(code) ((code) << 8)
 
-static struct rig rig;
-
-static int open_plain(void **state)
-{
-    *state = &rig;
-    return rig_open(&rig, "");
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    return 0;
-}
-
 /* Starts and leaves it running. */
 static void start(struct rig *r)
 {
@@ -485,7 +471,7 @@ static void who_waits_for_the_log_is_answered_when_it_grows_or_the_vm_ends(void 
     rig_expect_result(r, &r->client, id, "ended", "true");
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, open_plain, close_rig)
+#define T(name) cmocka_unit_test_setup_teardown(name, rig_open_plain, rig_close_state)
 
 int main(void)
 {

@@ -5,37 +5,14 @@
 
 #define EXITED(code) ((code) << 8)
 
-static struct rig rig;
-
-static int open_plain(void **state)
-{
-    *state = &rig;
-    return rig_open(&rig, "");
-}
-
 static int open_always(void **state)
 {
-    *state = &rig;
-    return rig_open(&rig, "restart: {policy: always, backoff: 1s}\n");
+    return rig_open_as(state, "restart: {policy: always, backoff: 1s}\n");
 }
 
 static int open_on_failure(void **state)
 {
-    *state = &rig;
-    return rig_open(&rig, "restart: {policy: on-failure, backoff: 20s}\n");
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    return 0;
-}
-
-static void start(struct rig *r)
-{
-    rig_expect(r, &r->client, rig_ask(r, &r->client, "start", NULL, NULL), "ok");
-    assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
-    (void)rig_events(r);
+    return rig_open_as(state, "restart: {policy: on-failure, backoff: 20s}\n");
 }
 
 static uint64_t ask(struct rig *r, const char *verb, const char *args)
@@ -50,7 +27,7 @@ static void an_operation_that_is_not_waited_for_is_answered_when_it_is_accepted(
     struct rig *r = *state;
     uint64_t id;
 
-    start(r);
+    rig_start(r);
     rig_driver.pause = RIG_NEVER;
     id = rig_ask(r, &r->client, "pause", "op-7", "{\"async\":true}");
     rig_expect_result(r, &r->client, id, "op", "op-7");
@@ -81,7 +58,7 @@ static void a_guest_that_hears_the_button_stops_by_acpi(void **state)
     struct rig *r = *state;
     uint64_t id;
 
-    start(r);
+    rig_start(r);
     id = ask(r, "stop", NULL);
     assert_int_equal(rig_driver.buttons, 1);
     assert_int_equal(rig_state(r).state, VIV_ST_STOPPING);
@@ -100,7 +77,7 @@ static void a_guest_that_ignores_everything_is_killed_in_the_order_of_the_ladder
     uint64_t id;
 
     r->ignores_term = true;
-    start(r);
+    rig_start(r);
     rig_driver.quit = RIG_NEVER;
     id = ask(r, "stop", "{\"timeout_ms\":3000}");
     rig_advance(r, 2999);
@@ -121,7 +98,7 @@ static void a_stop_that_may_not_kill_gives_up_and_the_vm_goes_on(void **state)
     struct rig *r = *state;
     uint64_t id;
 
-    start(r);
+    rig_start(r);
     id = ask(r, "stop", "{\"timeout_ms\":3000,\"kill\":false}");
     rig_advance(r, 3000);
     rig_expect(r, &r->client, id, "TIMEOUT: not stopped after 3 s; it goes on running");
@@ -137,7 +114,7 @@ static void a_paused_vm_is_resumed_so_that_it_hears_the_button(void **state)
     struct rig *r = *state;
     uint64_t id;
 
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, ask(r, "pause", NULL), "ok");
     id = ask(r, "stop", NULL);
     assert_int_equal(rig_driver.resumes, 1);
@@ -150,7 +127,7 @@ static void a_stop_without_grace_kills_at_once(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_expect_result(r, &r->client, ask(r, "stop", "{\"timeout_ms\":0}"), "rung", "sigkill");
     assert_int_equal(rig_driver.buttons, 0);
     assert_string_equal(rig_state(r).reason, "stop");
@@ -160,7 +137,7 @@ static void kill_kills_and_says_so(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_expect_result(r, &r->client, ask(r, "kill", NULL), "rung", "sigkill");
     assert_string_equal(rig_state(r).reason, "kill");
     assert_int_equal(rig_state(r).state, VIV_ST_STOPPED);
@@ -173,7 +150,7 @@ static void a_vmm_that_crashes_during_a_stop_is_no_clean_stop(void **state)
     struct rig *r = *state;
     uint64_t id;
 
-    start(r);
+    rig_start(r);
     id = ask(r, "stop", NULL);
     rig_vmm_exits(r, SIGSEGV);
     rig_expect_result(r, &r->client, id, "state", "failed");
@@ -241,7 +218,7 @@ static void a_kill_hurries_a_stop_and_both_are_answered(void **state)
     uint64_t stop_id, kill_id;
     struct rig_client other;
 
-    start(r);
+    rig_start(r);
     rig_connect(r, &other);
     stop_id = ask(r, "stop", NULL);
     kill_id = rig_ask(r, &other, "kill", NULL, NULL);
@@ -301,7 +278,7 @@ static void a_reboot_is_a_stop_and_a_start_under_one_answer(void **state)
     struct rig *r = *state;
     uint64_t id, exit_id;
 
-    start(r);
+    rig_start(r);
     exit_id = ask(r, "wait", "{\"until\":\"exit\"}");
     id = ask(r, "reboot", NULL);
     assert_int_equal(rig_driver.buttons, 1);
@@ -318,7 +295,7 @@ static void a_hard_reboot_stays_in_its_run(void **state)
 
     rig_expect(r, &r->client, ask(r, "reboot", "{\"hard\":true}"),
                "WRONG_STATE: only a running VM can be rebooted (it is created)");
-    start(r);
+    rig_start(r);
     rig_expect_result(r, &r->client, ask(r, "reboot", "{\"hard\":true}"), "run", "1");
     assert_int_equal(rig_driver.resets, 1);
 }
@@ -327,7 +304,7 @@ static void a_reboot_whose_configuration_is_bad_stops_nothing(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_driver.problem = "/x: no such file";
     rig_expect(r, &r->client, ask(r, "reboot", NULL), "INVALID: boot.kernel: /x: no such file");
     assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
@@ -340,7 +317,7 @@ static void a_restart_waits_longer_each_time_and_a_long_run_starts_the_row_again
     static const uint64_t delays_ms[] = {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000};
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     for (size_t i = 0; i < ARRAY_SIZE(delays_ms); i++) {
         rig_vmm_exits(r, EXITED(0));
         rig_settle(r);
@@ -364,7 +341,7 @@ static void a_stop_ends_the_restarts_also_between_two_runs(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_tell(VIVI_EV_ENDING, VIVI_REASON_GUEST_POWEROFF, NULL);
     rig_vmm_exits(r, EXITED(0));
     rig_settle(r);
@@ -373,7 +350,7 @@ static void a_stop_ends_the_restarts_also_between_two_runs(void **state)
     assert_int_equal(rig_state(r).next_start_at_ms, 0);
     rig_advance(r, 100000);
     assert_int_equal(r->spawns, 1);
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, ask(r, "kill", NULL), "ok");
     rig_advance(r, 100000);
     assert_int_equal(r->spawns, 2);
@@ -383,12 +360,12 @@ static void on_failure_restarts_a_panic_and_no_poweroff(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_tell(VIVI_EV_ENDING, VIVI_REASON_GUEST_POWEROFF, NULL);
     rig_vmm_exits(r, EXITED(0));
     rig_advance(r, 100000);
     assert_int_equal(r->spawns, 1);
-    start(r);
+    rig_start(r);
     rig_tell(VIVI_EV_ENDING, VIVI_REASON_GUEST_PANIC, NULL);
     rig_vmm_exits(r, EXITED(0));
     rig_advance(r, 20000);
@@ -409,7 +386,7 @@ static void a_restart_that_fails_is_tried_again_later(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_driver.start = RIG_FAIL;
     rig_vmm_exits(r, EXITED(0));
     rig_advance(r, 1000);
@@ -444,7 +421,7 @@ static void a_running_vm_is_only_removed_by_force(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, ask(r, "remove", NULL),
                "WRONG_STATE: only a stopped VM can be removed (it is running)");
     assert_true(vm_is_there(r));
@@ -516,7 +493,7 @@ static void waits_are_answered_by_what_becomes_true(void **state)
     uint64_t late = ask(r, "wait", "{\"until\":\"paused\",\"timeout_ms\":5000}");
 
     assert_false(rig_is_answered(r, &r->client, running));
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, running, "ok");
     rig_advance(r, 5000);
     rig_expect(r, &r->client, late, "TIMEOUT: not paused after 5 s; it goes on running");
@@ -529,8 +506,8 @@ static void waits_are_answered_by_what_becomes_true(void **state)
     rig_expect(r, &r->client, ready, "WRONG_STATE: it stopped (kill) before it was ready");
 }
 
-#define P(name) cmocka_unit_test_setup_teardown(name, open_plain, close_rig)
-#define A(name) cmocka_unit_test_setup_teardown(name, open_always, close_rig)
+#define P(name) cmocka_unit_test_setup_teardown(name, rig_open_plain, rig_close_state)
+#define A(name) cmocka_unit_test_setup_teardown(name, open_always, rig_close_state)
 
 int main(void)
 {
@@ -556,7 +533,7 @@ int main(void)
         A(a_restart_waits_longer_each_time_and_a_long_run_starts_the_row_again),
         A(a_stop_ends_the_restarts_also_between_two_runs),
         cmocka_unit_test_setup_teardown(on_failure_restarts_a_panic_and_no_poweroff,
-                                        open_on_failure, close_rig),
+                                        open_on_failure, rig_close_state),
         A(a_start_that_failed_in_front_of_its_caller_is_not_repeated),
         A(a_restart_that_fails_is_tried_again_later),
         A(a_ready_timeout_is_no_failure_for_the_policy),

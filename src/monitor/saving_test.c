@@ -4,32 +4,6 @@
 
 #include <sys/stat.h>
 
-static struct rig rig;
-
-static int open_plain(void **state)
-{
-    *state = &rig;
-    return rig_open(&rig, "");
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    return 0;
-}
-
-static void start(struct rig *r)
-{
-    rig_expect(r, &r->client, rig_ask(r, &r->client, "start", NULL, NULL), "ok");
-    assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
-    (void)rig_events(r);
-}
-
-static void stop(struct rig *r)
-{
-    rig_expect(r, &r->client, rig_ask(r, &r->client, "kill", NULL, NULL), "ok");
-}
-
 static uint64_t ask(struct rig *r, const char *verb, const char *op, const char *args)
 {
     return rig_ask(r, &r->client, verb, op, args);
@@ -82,7 +56,7 @@ static void a_snapshot_stands_still_saves_and_goes_on(void **state)
     char end[] = "/snapshots/s1.tmp/vmm";
     size_t n;
 
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, ask(r, "snapshot", NULL, "{\"name\":\"s1\"}"), "ok");
     assert_true(rig_driver.pauses == 1 && rig_driver.snapshots == 1 && rig_driver.resumes == 1);
     n = strlen(rig_driver.saved_to);
@@ -99,7 +73,7 @@ static void one_that_fails_leaves_nothing_and_the_guest_goes_on(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_driver.snapshot = RIG_FAIL;
     rig_expect(r, &r->client, ask(r, "snapshot", NULL, "{\"name\":\"s1\"}"), "VMM: rig: no");
     assert_int_equal(rig_driver.resumes, 1);
@@ -111,7 +85,7 @@ static void a_paused_guest_stays_paused(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, ask(r, "pause", NULL, NULL), "ok");
     rig_expect(r, &r->client, ask(r, "snapshot", NULL, "{\"name\":\"s1\"}"), "ok");
     assert_true(rig_driver.pauses == 1 && rig_driver.resumes == 0 && exists(r, "s1"));
@@ -122,7 +96,7 @@ static void a_monitor_that_dies_while_it_is_saved_keeps_nothing(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_driver.snapshot = RIG_NEVER;
     (void)ask(r, "snapshot", "op-1", "{\"name\":\"s1\"}");
     rig_settle(r);
@@ -144,11 +118,11 @@ static void a_restore_begins_a_run_with_what_was_saved(void **state)
     struct rig *r = *state;
 
     rig_driver.version = "1.0";
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, ask(r, "snapshot", NULL, "{\"name\":\"s1\"}"), "ok");
     rig_expect(r, &r->client, ask(r, "restore", NULL, "{\"name\":\"s1\"}"),
                "WRONG_STATE: only a stopped VM can be restored (it is running)");
-    stop(r);
+    rig_stop(r);
     assert_int_equal(rig_driver.how, VIVI_HOW_BOOT);
     rig_expect(r, &r->client, ask(r, "restore", NULL, "{\"name\":\"s1\"}"), "ok");
     assert_int_equal(rig_driver.how, VIVI_HOW_RESTORE);
@@ -160,9 +134,9 @@ static void the_state_of_another_version_is_not_touched(void **state)
     struct rig *r = *state;
 
     rig_driver.version = "1.0";
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, ask(r, "snapshot", NULL, "{\"name\":\"s1\"}"), "ok");
-    stop(r);
+    rig_stop(r);
     rig_driver.version = "2.0";
     rig_expect(r, &r->client, ask(r, "restore", NULL, "{\"name\":\"s1\"}"),
                "UNSUPPORTED: snapshot s1 was made by rig 1.0, and here is 2.0: its state is not "
@@ -176,7 +150,7 @@ static void the_new_vmm_goes_on_and_is_kept(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, ask(r, "upgrade", NULL, "{\"vmm\":\"/bin/new\"}"), "ok");
     assert_true(rig_state(r).state == VIV_ST_RUNNING && rig_state(r).run == 2);
     assert_true(rig_driver.snapshots == 1 && rig_driver.how == VIVI_HOW_RESTORE);
@@ -189,7 +163,7 @@ static void without_a_name_it_is_the_one_of_the_next_start(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_expect(r, &r->client, ask(r, "upgrade", NULL, NULL), "ok");
     assert_string_equal(vmm_now(r), "/bin/rig");
     assert_string_equal(next_vmm(r), "");
@@ -201,7 +175,7 @@ static void an_older_one_is_refused_before_anything_happens(void **state)
     struct rig *r = *state;
 
     rig_driver.version = "3.0";
-    start(r);
+    rig_start(r);
     rig_driver.version = "2.0";
     rig_expect(r, &r->client, ask(r, "upgrade", NULL, "{\"vmm\":\"/bin/new\"}"),
                "UNSUPPORTED: rig 2.0 cannot take over from 3.0");
@@ -212,7 +186,7 @@ static void a_save_that_fails_lets_the_old_one_go_on(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_driver.snapshot = RIG_FAIL;
     rig_expect(r, &r->client, ask(r, "upgrade", NULL, "{\"vmm\":\"/bin/new\"}"), "VMM: rig: no");
     assert_true(rig_state(r).state == VIV_ST_RUNNING && rig_state(r).run == 1);
@@ -225,7 +199,7 @@ static void a_monitor_that_dies_while_it_is_saved_goes_on_with_the_old_one(void 
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_driver.snapshot = RIG_NEVER;
     (void)ask(r, "upgrade", "op-1", "{\"vmm\":\"/bin/new\"}");
     rig_settle(r);
@@ -242,7 +216,7 @@ static void a_monitor_that_dies_while_the_new_one_starts_keeps_it(void **state)
 {
     struct rig *r = *state;
 
-    start(r);
+    rig_start(r);
     rig_driver.start = RIG_NEVER;
     (void)ask(r, "upgrade", "op-1", "{\"vmm\":\"/bin/new\"}");
     rig_settle(r);
@@ -254,7 +228,7 @@ static void a_monitor_that_dies_while_the_new_one_starts_keeps_it(void **state)
     assert_string_equal(next_vmm(r), "/bin/new");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_plain, close_rig)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_open_plain, rig_close_state)
 
 int main(void)
 {

@@ -8,20 +8,6 @@
 #include "base/fd.h"
 #include "store/control.h"
 
-static struct rig rig;
-
-static int open_plain(void **state)
-{
-    *state = &rig;
-    return rig_open(&rig, "");
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    return 0;
-}
-
 /* A socket that has said nothing yet. */
 static int dial(struct rig *r)
 {
@@ -233,7 +219,7 @@ static void a_frame_in_pieces_is_one_frame(void **state)
     rig_settle(r);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, open_plain, close_rig)
+#define T(name) cmocka_unit_test_setup_teardown(name, rig_open_plain, rig_close_state)
 
 int main(void)
 {

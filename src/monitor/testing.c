@@ -409,6 +409,40 @@ void rig_close(struct rig *r)
     assert_int_equal(vivi_remove_tree_at(AT_FDCWD, r->dir, NULL), 0);
 }
 
+int rig_open_as(void **state, const char *config)
+{
+    static struct rig rig;
+
+    *state = &rig;
+    return rig_open(&rig, config);
+}
+
+int rig_open_plain(void **state)
+{
+    return rig_open_as(state, "");
+}
+
+int rig_close_state(void **state)
+{
+    rig_close(*state);
+    return 0;
+}
+
+void rig_start(struct rig *r)
+{
+    rig_expect(r, &r->client, rig_ask(r, &r->client, "start", NULL, NULL), "ok");
+    assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
+    (void)rig_events(r);
+}
+
+void rig_stop(struct rig *r)
+{
+    uint64_t id = rig_ask(r, &r->client, "kill", NULL, NULL);
+
+    rig_expect(r, &r->client, id, "ok");
+    assert_int_equal(rig_state(r).state, VIV_ST_STOPPED);
+}
+
 /* ---- records ---- */
 
 struct vivi_state rig_state(struct rig *r)

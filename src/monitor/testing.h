@@ -125,6 +125,10 @@ int rig_open(struct rig *r, const char *config);
 /* With a machine of which everything can change. */
 int rig_open_hot(struct rig *r, const char *config);
 void rig_close(struct rig *r);
+/* For the setup and the teardown of a test: the one rig there is becomes its state. */
+int rig_open_as(void **state, const char *config);
+int rig_open_plain(void **state);
+int rig_close_state(void **state);
 /* A new monitor on what is there, as a keeper would start it. */
 void rig_boot(struct rig *r);
 /* The monitor is gone as by SIGKILL: nothing of it is written any more. */
@@ -156,3 +160,6 @@ bool rig_is_answered(struct rig *r, struct rig_client *c, uint64_t id);
 /* "starting running ready" … of all events of these types since the last call. */
 const char *rig_events(struct rig *r);
 struct vivi_state rig_state(struct rig *r); /* state.json; extra is dropped */
+/* By the rig's first client, up to the answer and what it says of the state. */
+void rig_start(struct rig *r);
+void rig_stop(struct rig *r);

@@ -84,21 +84,6 @@ void rig_tells(struct rig *r, uint64_t id, bool changed, const char *wanted)
     assert_string_equal(text.data ? text.data : "", wanted);
 }
 
-void rig_start(struct rig *r)
-{
-    rig_expect(r, &r->client, rig_ask(r, &r->client, "start", NULL, NULL), "ok");
-    assert_int_equal(rig_state(r).state, VIV_ST_RUNNING);
-    (void)rig_events(r);
-}
-
-void rig_stop(struct rig *r)
-{
-    uint64_t id = rig_ask(r, &r->client, "kill", NULL, NULL);
-
-    rig_expect(r, &r->client, id, "ok");
-    assert_int_equal(rig_state(r).state, VIV_ST_STOPPED);
-}
-
 void rig_is_at(const json_t *doc, const char *path, const char *wanted)
 {
     const json_t *v = vivi_config_get(doc, path);

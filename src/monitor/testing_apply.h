@@ -18,8 +18,6 @@ json_t *rig_mode(const char *word); /* such a member */
  */
 void rig_tells(struct rig *r, uint64_t id, bool changed, const char *wanted);
 
-void rig_start(struct rig *r);
-void rig_stop(struct rig *r);
 void rig_is_at(const json_t *doc, const char *path, const char *wanted); /* as JSON text */
 /* What the next start and this run have at path. */
 void rig_has(struct rig *r, const char *path, const char *next, const char *run);
