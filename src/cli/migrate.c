@@ -365,15 +365,14 @@ static int resolve(struct migration *g, viv_error *err)
  * ret holds size bytes. */
 static bool choose_way(const struct migration *g, char *ret, size_t size)
 {
-    const char *said = vivi_args_str(&g->c->args, "--via"), *at;
+    const char *said = vivi_args_str(&g->c->args, "--via");
+    const char *host = g->dest ? vivi_peer_host(g->dest) : NULL;
 
     (void)snprintf(ret, size, "%s", said ? said : VIA_UNIX);
-    if (said || !g->dest || strncmp(g->dest, "ssh://", 6) != 0)
+    if (said || !host)
         return true;
-    at = strrchr(g->dest, '@');
-    at = at ? at + 1 : g->dest + 6;
-    (void)snprintf(ret, size, VIA_TCP "%.*s", (int)strcspn(at, ":/"), at);
-    return at[0] != '[';
+    (void)snprintf(ret, size, VIA_TCP "%.*s", (int)strcspn(host, ":/"), host);
+    return host[0] != '[';
 }
 
 /* "unix", "tcp:HOST" or "tcp:HOST:PORT". */
@@ -403,6 +402,8 @@ int vivi_cmd_migrate(struct vivi_cli *c)
     if (c->args.n_words != (resolves ? 1 : 2))
         return vivi_cli_usage(c, NULL, "needs a VM and a destination: viv migrate web ssh://host");
     g.dest = resolves ? NULL : c->args.words[1];
+    if (g.dest && vivi_peer_check(g.dest, &err) < 0)
+        return vivi_cli_fail(c, c->args.words[0], &err);
     if (!choose_way(&g, via, sizeof(via)))
         return vivi_cli_usage(c, "--via tcp:HOST", "the memory cannot go to an IPv6 address");
     if (!is_way(via))

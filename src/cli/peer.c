@@ -100,24 +100,45 @@ static void run(const char *dest)
     _exit(127);
 }
 
-static int is_known(const char *dest)
+const char *vivi_peer_host(const char *dest)
 {
-    static const char *const schemes[] = {SCHEME_SSH, SCHEME_EXEC, SCHEME_ROOT};
+    const char *at;
 
+    if (strncmp(dest, SCHEME_SSH, strlen(SCHEME_SSH)) != 0)
+        return NULL;
+    at = strrchr(dest, '@');
+    return at ? at + 1 : dest + strlen(SCHEME_SSH);
+}
+
+static bool is_known(const char *dest)
+{
+    static const char *const schemes[] = {SCHEME_EXEC, SCHEME_ROOT};
+    const char *host = vivi_peer_host(dest);
+
+    if (host)
+        return strcspn(host, ":/") > 0;
     for (size_t i = 0; i < ARRAY_SIZE(schemes); i++)
         if (strncmp(dest, schemes[i], strlen(schemes[i])) == 0 && dest[strlen(schemes[i])])
-            return 1;
-    return 0;
+            return true;
+    return false;
+}
+
+int vivi_peer_check(const char *dest, viv_error *err)
+{
+    return is_known(dest)
+               ? 0
+               : vivi_fail(err, VIV_E_INVALID,
+                           "\"%.100s\" is no destination (ssh://HOST, exec:COMMAND, root:DIR)",
+                           dest);
 }
 
 int vivi_peer_open(struct vivi_peer *p, const char *dest, viv_error *err)
 {
-    int to[2] = {-1, -1}, from[2] = {-1, -1}, r;
+    int to[2] = {-1, -1}, from[2] = {-1, -1}, r = vivi_peer_check(dest, err);
 
-    if (!is_known(dest))
-        return vivi_fail(err, VIV_E_INVALID,
-                         "\"%.100s\" is no destination (ssh://HOST, exec:COMMAND, root:DIR)", dest);
-    p->ssh = strncmp(dest, SCHEME_SSH, strlen(SCHEME_SSH)) == 0;
+    if (r < 0)
+        return r;
+    p->ssh = vivi_peer_host(dest) != NULL;
     p->said = tmpfile();
     r = p->said ? vivi_pipe(to, err) : vivi_fail_errno(err, errno, "a temporary file");
     if (r == 0)

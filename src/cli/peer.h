@@ -24,9 +24,13 @@ struct vivi_peer {
 };
 #define VIVI_PEER_EMPTY {.in = -1, .out = -1, .buf = VIVI_BUF(VIVI_PEER_LINE_MAX)}
 
+/* Whether dest has such a form. Errors: INVALID. */
+int vivi_peer_check(const char *dest, viv_error *err);
+/* "host[:port]" of an ssh:// destination, borrowed from it; NULL: it is another one. */
+const char *vivi_peer_host(const char *dest);
 /*
  * Runs what dest names: "ssh://[user@]host[:port]", "exec:COMMAND", "root:DIR" (a state root of
- * this host). Errors: INVALID no such form; IO.
+ * this host). Errors: as vivi_peer_check; IO.
  */
 int vivi_peer_open(struct vivi_peer *p, const char *dest, viv_error *err);
 /* Closes, and waits for the child's end; one that did not answer is ended. */

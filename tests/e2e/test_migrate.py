@@ -179,7 +179,8 @@ def test_what_cannot_be_migrated_says_why(pair):
     assert "SIGSYS" in pair.move("--local", code=5).err
     for via in ("tpc:127.0.0.1", "tcp:", "tcp::1", "tcp:127.0.0.1:abc", "tcp:127.0.0.1:70000"):
         assert f"--via {via}: neither unix nor tcp:HOST[:PORT]" in pair.move("--via", via, code=2).err
-    assert "is no destination" in pair.here.root("migrate", "web", "moon", code=2).err
+    for nowhere in ("moon", "ssh://", "ssh://root@", "ssh://root@:22", "exec:"):
+        assert f'"{nowhere}" is no destination' in pair.here.root("migrate", "web", nowhere, code=2).err
     assert "the other end: it ended without an answer (exit code 0)" in pair.here.root("migrate", "web", "exec:true", code=1).err
     assert vm.info()["state"] == "running" and vm.info()["moving"] is None
 
