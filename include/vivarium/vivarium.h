@@ -224,7 +224,8 @@ VIV_API int viv_vm_info(viv_vm *m, viv_rec **ret, viv_error *err);
  *     (the configuration's, three times as much when emulated); remove_when_ended; foreground_fd,
  *     the read end of a pipe, duplicated: when its other end is closed, the VM is stopped;
  *     unless_stopped: leaves a VM alone that was ended by stop or kill (as autostart does);
- *     own_fds: nets.*.fd of the configuration are numbers of descriptors of the caller
+ *     own_fds: nets.*.fd of the configuration are numbers of descriptors that the caller was
+ *     started with (those that are not close-on-exec)
  *   stop: timeout_ms (the configuration's; 0 = kill); kill (default 1; 0 = give up with TIMEOUT);
  *     for_now: it is wanted all the same, so autostart starts it with the host's next boot
  *   kill: timeout_ms (5000); force

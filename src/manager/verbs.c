@@ -3,6 +3,7 @@
  * operation. Deadlines are the monitor's to keep; ours is a little later, so that its answer, which
  * knows more, comes first, and it is what remains when the monitor does not answer at all.
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -155,7 +156,8 @@ static int start_request(struct vivi_call *c, viv_error *err)
 }
 
 /* The numbers of the configuration are the caller's descriptors. One that is not open there may be
- * held from an earlier start: the monitor knows. */
+ * held from an earlier start: the monitor knows. What is close-on-exec did not come with the
+ * program, but is of its own making, as all of ours are. */
 static void add_own_fds(struct vivi_call *c)
 {
     cleanup_json json_t *config = NULL;
@@ -169,7 +171,9 @@ static void add_own_fds(struct vivi_call *c)
         const char *id = json_string_value(json_object_get(net, "id"));
         const json_t *fd = json_object_get(net, "fd");
 
-        if (id && json_is_integer(fd))
+        int flags = json_is_integer(fd) ? fcntl((int)json_integer_value(fd), F_GETFD) : -1;
+
+        if (id && flags >= 0 && !(flags & FD_CLOEXEC))
             (void)vivi_given_put(&c->q.nics, id, (int)json_integer_value(fd), NULL);
     }
 }
