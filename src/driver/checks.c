@@ -7,11 +7,11 @@
 #include <sys/stat.h>
 
 #include "base/errno_text.h"
+#include "driver/disks.h"
 #include "driver/kernel.h"
 
 #define GIB             (UINT64_C(1) << 30)
 #define MIB             (UINT64_C(1) << 20)
-#define SECTOR_BYTES    512
 #define SERIAL_ID_BYTES 20 /* of a virtio block device, as the guest sees it */
 #define TAP_NAME_BYTES  15
 #define FD_ID_BYTES     40        /* of the id of a NIC of type fd, which names it to the keeper */
@@ -218,14 +218,14 @@ static int check_disk(const struct vivi_disk *d, const struct vivi_facts *f,
         return vivi_problem(p, VIV_E_INVALID, field, NULL, "%s: empty file", d->path);
     if (d->size_bytes && d->size_bytes < fact->size_bytes)
         return check_shrink(d, fact->size_bytes, p);
-    if (d->size_bytes % SECTOR_BYTES != 0)
+    if (d->size_bytes % VIVI_SECTOR_BYTES != 0)
         return vivi_problem(p, VIV_E_INVALID, field, NULL,
                             "its size (%" PRIu64 " bytes) is no multiple of %d", d->size_bytes,
-                            SECTOR_BYTES);
-    if (d->format == VIVI_DISK_RAW && fact->size_bytes % SECTOR_BYTES != 0)
+                            VIVI_SECTOR_BYTES);
+    if (d->format == VIVI_DISK_RAW && fact->size_bytes % VIVI_SECTOR_BYTES != 0)
         return vivi_problem(p, VIV_E_INVALID, field, NULL,
                             "%s: its size (%" PRIu64 " bytes) is no multiple of %d", d->path,
-                            fact->size_bytes, SECTOR_BYTES);
+                            fact->size_bytes, VIVI_SECTOR_BYTES);
     return 0;
 }
 

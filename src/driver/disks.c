@@ -12,14 +12,12 @@
 #include "base/fd.h"
 #include "model/fields.h"
 
-#define SECTOR_BYTES 512
-
 static int in_size(const struct vivi_disk *d, int r, viv_error *err)
 {
     char field[128];
 
     (void)snprintf(field, sizeof(field), "disks.%s.size", d->id);
-    return err && r < 0 ? vivi_in_field(err, r, field) : r;
+    return r < 0 ? vivi_in_field(err, r, field) : r;
 }
 
 static int set_size(const struct vivi_disk *d, viv_error *err)
@@ -74,9 +72,9 @@ static int must_be_cut(const struct vivi_disk *d, viv_error *err)
         return vivi_fail(err, VIV_E_INVALID, "%s: only a raw image can be cut", d->path);
     if (d->readonly)
         return vivi_fail(err, VIV_E_INVALID, "%s: is read-only", d->path);
-    if (d->size_bytes % SECTOR_BYTES != 0)
+    if (d->size_bytes % VIVI_SECTOR_BYTES != 0)
         return vivi_fail(err, VIV_E_INVALID, "%" PRIu64 " bytes are no multiple of %d",
-                         d->size_bytes, SECTOR_BYTES);
+                         d->size_bytes, VIVI_SECTOR_BYTES);
     return 1;
 }
 
@@ -108,4 +106,12 @@ const struct vivi_disk *vivi_disk_of_size(const struct vivi_config *c, const cha
     (void)snprintf(id, sizeof(id), "%s", path + strlen("disks."));
     id[strcspn(id, ".")] = '\0';
     return vivi_disk_find(c, id);
+}
+
+int vivi_disk_cut(const struct vivi_config *c, const char *path, viv_error *err)
+{
+    const struct vivi_disk *d = vivi_disk_of_size(c, path);
+    int r = d ? vivi_disk_must_be_cut(d, err) : 0;
+
+    return r > 0 ? vivi_disk_set_size(d, err) : r;
 }

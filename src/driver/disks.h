@@ -3,6 +3,8 @@
 
 #include "model/config.h"
 
+#define VIVI_SECTOR_BYTES 512 /* a virtio disk has whole ones */
+
 /*
  * Makes raw image files that are smaller than their disk's size as large (id NULL: of all disks).
  * Block devices, read-only disks and other formats stay as they are, as does what is larger. Of an
@@ -25,3 +27,5 @@ int vivi_disk_set_size(const struct vivi_disk *d, viv_error *err);
 const struct vivi_disk *vivi_disk_find(const struct vivi_config *c, const char *id);
 /* The disk whose size this is: "disks.data.size". Borrowed; NULL: none. */
 const struct vivi_disk *vivi_disk_of_size(const struct vivi_config *c, const char *path);
+/* Cuts the image of that disk if it has to be; 0 also when it has not, or path is of no disk. */
+int vivi_disk_cut(const struct vivi_config *c, const char *path, viv_error *err);

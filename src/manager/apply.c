@@ -146,8 +146,7 @@ struct change {
     bool dry_run;
     json_t *recorded, *to;     /* owned */
     struct vivi_diff diff;     /* between the two */
-    struct vivi_config wanted; /* of to, when images are to be cut */
-    json_t *cuts;              /* owned; fields of the disks whose images are to be cut, or NULL */
+    struct vivi_config wanted; /* of to, when images may be cut; else empty */
     json_t *changes;           /* owned; the diff as it is answered */
 };
 
@@ -156,7 +155,6 @@ static void change_done(struct change *ch)
     json_decref(ch->recorded);
     json_decref(ch->to);
     json_decref(ch->changes);
-    json_decref(ch->cuts);
     vivi_config_done(&ch->wanted);
     vivi_diff_done(&ch->diff);
 }
@@ -220,15 +218,12 @@ static int make_to(const struct vivi_call *c, struct change *ch, viv_error *err)
 
 /* What force is for, of a size: it is cut now or not at all, because the guest has the image open.
  */
-static int find_cuts(const struct vivi_call *c, struct change *ch, bool here, viv_error *err)
+static int check_cuts(const struct vivi_call *c, struct change *ch, bool here, viv_error *err)
 {
     int r = 0;
 
     if (!vivi_opt_bool(c->o, "force", false))
         return 0;
-    ch->cuts = json_array();
-    if (!ch->cuts)
-        return vivi_fail_oom(err);
     r = vivi_config_decode(ch->to, &ch->wanted, err);
     for (size_t i = 0; r == 0 && i < ch->diff.n; i++) {
         const struct vivi_disk *d = vivi_disk_of_size(&ch->wanted, ch->diff.items[i].path);
@@ -239,17 +234,18 @@ static int find_cuts(const struct vivi_call *c, struct change *ch, bool here, vi
         if (cut && !here && ch->mode == MODE_NEXT)
             return vivi_fail_field(err, VIV_E_INVALID, ch->diff.items[i].path,
                                    "the image cannot be cut later: it is in use until then");
-        if (cut && json_array_append_new(ch->cuts, json_string(ch->diff.items[i].path)) < 0)
-            return vivi_fail_oom(err);
     }
     return r;
 }
 
+/* Is this the size of a disk that changes, and its image is to be cut to it? */
 static bool is_cut(const struct change *ch, const char *field)
 {
-    for (size_t i = 0; i < json_array_size(ch->cuts); i++)
-        if (strcmp(json_string_value(json_array_get(ch->cuts, i)), field) == 0)
-            return true;
+    const struct vivi_disk *d = vivi_disk_of_size(&ch->wanted, field);
+
+    for (size_t i = 0; d && i < ch->diff.n; i++)
+        if (strcmp(ch->diff.items[i].path, field) == 0)
+            return vivi_disk_must_be_cut(d, NULL) > 0;
     return false;
 }
 
@@ -258,8 +254,7 @@ static int cut_images(const struct change *ch, viv_error *err)
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < ch->diff.n; i++)
-        if (is_cut(ch, ch->diff.items[i].path))
-            r = vivi_disk_set_size(vivi_disk_of_size(&ch->wanted, ch->diff.items[i].path), err);
+        r = vivi_disk_cut(&ch->wanted, ch->diff.items[i].path, err);
     return r;
 }
 
@@ -288,8 +283,10 @@ static int check_new(const struct vivi_call *c, const struct change *ch, viv_err
     viv_error why = VIV_ERROR_INIT;
     int r;
 
+    if (ch->diff.n == 0)
+        return 0;
     (void)read_run(&c->d, &run, NULL); /* none: it has nothing of the host yet */
-    r = ch->diff.n > 0 ? vivi_resolve(c->m->v, ch->to, c->d.uuid, run, &now, &why) : 0;
+    r = vivi_resolve(c->m->v, ch->to, c->d.uuid, run, &now, &why);
     if (is_hosts_matter(r))
         return 0;
     if (r == 0 && now.problems.n > 0)
@@ -317,7 +314,7 @@ static int check(const struct vivi_call *c, struct change *ch, bool here, viv_er
 
     if (r < 0)
         return ch->dry_run ? 0 : r;
-    r = find_cuts(c, ch, here, err);
+    r = check_cuts(c, ch, here, err);
     return r < 0 ? r : check_new(c, ch, err);
 }
 

@@ -353,14 +353,8 @@ static int cut_images(const struct vivi_monitor *m, viv_error *err)
     cleanup_config struct vivi_config c = {0};
     int r = vivi_config_decode(json_object_get(m->apply.record, "to"), &c, err);
 
-    for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
-        const char *path = json_string_value(json_object_get(json_array_get(list, i), "path"));
-        const struct vivi_disk *d = path ? vivi_disk_of_size(&c, path) : NULL;
-
-        r = d ? vivi_disk_must_be_cut(d, err) : 0;
-        if (r > 0)
-            r = vivi_disk_set_size(d, err);
-    }
+    for (size_t i = 0; r == 0 && i < json_array_size(list); i++)
+        r = vivi_disk_cut(&c, vivi_json_text(json_array_get(list, i), "path"), err);
     return r;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "driver/tap_linux.h"
+#include "model/fields.h"
 #include "monitor/monitor.h"
 
 static void name_of(const char *id, char ret[VIVI_KEEPER_NAME_MAX])
@@ -14,13 +15,10 @@ static void name_of(const char *id, char ret[VIVI_KEEPER_NAME_MAX])
 
 static int in_field(viv_error *err, const char *id, int r)
 {
-    char field[100], text[sizeof(err->message)];
+    char field[100];
 
-    if (r == 0 || !err)
-        return r;
     (void)snprintf(field, sizeof(field), "nets.%.64s.fd", id);
-    memcpy(text, err->message, sizeof(text));
-    return vivi_fail_field(err, -r, field, "%.400s", text);
+    return vivi_in_field(err, r, field);
 }
 
 static int hold(struct vivi_monitor *m, const char *id, int *fd_consume, viv_error *err)

@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "driver/disks.h"
 #include "driver/fake/vmm.h"
 
-#define NEVER        UINT64_MAX
-#define SECTOR_BYTES 512
+#define NEVER UINT64_MAX
 
 static struct fake_device *find(struct fake_vmm *v, const char *kind, const char *id)
 {
@@ -134,12 +134,12 @@ void fake_hot_counters(struct fake_vmm *v, struct vivi_buf *out)
                                       ":{\"read_bytes\":%" PRIu64 ",\"written_bytes\":%" PRIu64
                                       ",\"reads\":%" PRIu64 ",\"writes\":%" PRIu64
                                       ",\"flushes\":0}",
-                                      n * 2 * SECTOR_BYTES, n * SECTOR_BYTES, n * 2, n);
+                                      n * 2 * VIVI_SECTOR_BYTES, n * VIVI_SECTOR_BYTES, n * 2, n);
             else
                 (void)vivi_buf_printf(out,
                                       ":{\"rx_bytes\":%" PRIu64 ",\"tx_bytes\":%" PRIu64
                                       ",\"rx_packets\":%" PRIu64 ",\"tx_packets\":%" PRIu64 "}",
-                                      n * 3 * SECTOR_BYTES, n * SECTOR_BYTES, n * 3, n);
+                                      n * 3 * VIVI_SECTOR_BYTES, n * VIVI_SECTOR_BYTES, n * 3, n);
         }
         (void)vivi_buf_str(out, "},");
     }

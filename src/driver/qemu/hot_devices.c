@@ -16,6 +16,7 @@
 
 #include "driver/qemu/hot.h"
 #include "driver/qemu/qemu.h"
+#include "model/slots.h"
 
 #define NAME_BYTES 24
 
@@ -53,22 +54,6 @@ const char *qemu_hot_id(const struct qemu_hot *h, enum vivi_device_kind kind, si
         if (c->nets[i].slot == at + 1)
             return c->nets[i].id;
     return NULL;
-}
-
-static bool find_place(const struct vivi_config *c, enum vivi_device_kind kind, const char *id,
-                       size_t *ret)
-{
-    for (size_t i = 0; kind == VIVI_DEV_DISK && i < c->n_disks; i++)
-        if (strcmp(c->disks[i].id, id) == 0) {
-            *ret = c->disks[i].slot - 1;
-            return true;
-        }
-    for (size_t i = 0; kind == VIVI_DEV_NET && i < c->n_nets; i++)
-        if (strcmp(c->nets[i].id, id) == 0) {
-            *ret = c->nets[i].slot - 1;
-            return true;
-        }
-    return false;
 }
 
 /* ---- sending and telling ---- */
@@ -303,12 +288,12 @@ int qemu_hot_remove(struct qemu_hot *h, enum vivi_device_kind kind, const char *
                     viv_error *err)
 {
     char name[NAME_BYTES];
-    size_t at;
+    uint32_t slot = vivi_slot_of(h->config, kind, id);
     int r;
 
-    if (!find_place(h->config, kind, id, &at))
+    if (slot == 0)
         return vivi_fail(err, VIV_E_NOT_FOUND, "no such device");
-    device_name(kind, at, name);
+    device_name(kind, slot - 1, name);
     r = vivi_hot_wait(&h->waits, name, op, err);
     if (r < 0)
         return r;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver/disks.h"
 #include "driver/qemu/hot.h"
 #include "driver/qemu/qemu.h"
 
@@ -334,17 +335,15 @@ static void disk_reply(struct qemu_hot *h, int tag, const json_t *value, const v
 
 static int begin_disk(struct qemu_hot *h, const struct vivi_resize *what, viv_error *err)
 {
-    for (size_t i = 0; i < h->config->n_disks; i++) {
-        if (strcmp(h->config->disks[i].id, what->id) != 0)
-            continue;
-        (void)snprintf(h->disk_node, sizeof(h->disk_node), "disk%u",
-                       (unsigned)h->config->disks[i].slot - 1);
-        h->disk_to = what->to;
-        h->disk_cut = what->cut;
-        return qemu_hot_send(h, "query-named-block-nodes", json_pack("{s:b}", "flat", 1),
-                             H_DISK_LOOK, 0, err);
-    }
-    return vivi_fail(err, VIV_E_NOT_FOUND, "no such disk");
+    const struct vivi_disk *d = vivi_disk_find(h->config, what->id);
+
+    if (!d)
+        return vivi_fail(err, VIV_E_NOT_FOUND, "no such disk");
+    (void)snprintf(h->disk_node, sizeof(h->disk_node), "disk%u", (unsigned)d->slot - 1);
+    h->disk_to = what->to;
+    h->disk_cut = what->cut;
+    return qemu_hot_send(h, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), H_DISK_LOOK,
+                         0, err);
 }
 
 /* ---- all sizes ---- */
