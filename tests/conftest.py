@@ -20,10 +20,22 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REQUIRED = set(filter(None, os.environ.get("VIV_TEST_REQUIRE", "").split(",")))  # qemu, lab, ch, root
 
 
+LONGEST = ("test_systemd.py", "test_migrate_phases.py")  # begun first: nobody waits for them at the end
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
+    # Of several test processes each has its own, as short as can be: a socket's path has room for 104 bytes.
+    worker = getattr(config, "workerinput", {}).get("workerid")
+    if worker:
+        config.option.basetemp = os.path.dirname(config.option.basetemp) + worker.removeprefix("gw")
     # A shell without job control starts what stands before "&" with SIGINT ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "stress: a long storm, run by `make check-stress`")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda i: i.path.name not in LONGEST)
 
 
 def missing(what, reason):
