@@ -30,8 +30,6 @@
 #define ARCHITECTURE     "amd64"
 #define KERNEL_FILE_PART "-cloud-amd64_"
 
-extern char **environ;
-
 /* Whether a file name is that of package, whatever its version. */
 static bool is_file_of(const char *file, const char *package)
 {

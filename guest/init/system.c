@@ -218,7 +218,7 @@ bool guest_button_pressed(int fd)
 
 void guest_log_disks(struct guest_consoles *c)
 {
-    for (char letter = 'a'; letter <= 'z'; letter++) {
+    for (int letter = 'a'; letter <= 'z'; letter++) {
         char path[64];
         char sectors[32];
         char serial[64];
@@ -274,7 +274,8 @@ static void exec_program(const char *const argv[], const char *const env[])
 
     copy_list(argv, args);
     copy_list(env, vars);
-    (void)execve(args[0], args, vars);
+    if (args[0] != NULL)
+        (void)execve(args[0], args, vars);
     _exit(NOT_STARTED);
 }
 

@@ -40,7 +40,7 @@ static enum guest_wish count(struct guest_workload *w, struct guest_consoles *c,
 
     for (int i = 0; i < BATCH_LINES && w->lines < due && wish == GUEST_WISH_NONE; i++) {
         char line[32];
-        int len = snprintf(line, sizeof(line), "line %08llu\n", (unsigned long long)(w->lines + 1));
+        int len = snprintf(line, sizeof(line), "line %08llu\n", (unsigned long long)w->lines + 1);
 
         if (!guest_consoles_feed(c, line, (size_t)len))
             break;
@@ -57,7 +57,7 @@ static void flood(struct guest_workload *w, struct guest_consoles *c, enum guest
 
     memset(line, 'x', sizeof(line));
     if (kind == GUEST_FLOOD_LINES) {
-        len = snprintf(line, sizeof(line), "flood %08llu ", (unsigned long long)(w->lines + 1));
+        len = snprintf(line, sizeof(line), "flood %08llu ", (unsigned long long)w->lines + 1);
         line[len] = 'x';
         line[sizeof(line) - 1] = '\n';
     }

@@ -32,7 +32,10 @@ bool fault_hit(void)
 
 static bool fails(void)
 {
-    if (left == 0 || --left > 0)
+    if (left == 0)
+        return false;
+    left--;
+    if (left > 0)
         return false;
     hit = true;
     errno = ENOMEM;

@@ -8,7 +8,7 @@
 #include <sys/uio.h>
 
 /* Both ends at 3 or above; both closed on failure. */
-static int keep_pair(int fds[2], int ret_fds[2], viv_error *err)
+static int keep_pair(const int fds[2], int ret_fds[2], viv_error *err)
 {
     cleanup_close int a = fds[0], b = fds[1];
     int r;

@@ -132,7 +132,7 @@ void vivi_proc_self(struct vivi_proc_id *ret)
 
 bool vivi_proc_alive(const struct vivi_proc_id *id)
 {
-    struct vivi_proc_id now;
+    struct vivi_proc_id now = {0};
 
     return id->pid > 0 && vivi_proc_identify(id->pid, &now, NULL) == 0 &&
            now.start_time == id->start_time;

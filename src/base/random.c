@@ -28,7 +28,7 @@ static void to_hex(const unsigned char *bytes, size_t n_chars, char *ret)
 int vivi_uuid_new(char ret[VIVI_UUID_SIZE], viv_error *err)
 {
     static const size_t group[] = {8, 4, 4, 4, 12};
-    unsigned char b[16];
+    unsigned char b[16] = {0};
     char hex[32];
     size_t at = 0;
     int r = vivi_random(b, sizeof(b), err);
@@ -50,7 +50,7 @@ int vivi_uuid_new(char ret[VIVI_UUID_SIZE], viv_error *err)
 
 int vivi_random_hex(char *ret, size_t n_chars, viv_error *err)
 {
-    unsigned char b[64];
+    unsigned char b[64] = {0};
     int r;
 
     for (size_t at = 0, n; at < n_chars; at += n) {

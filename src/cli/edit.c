@@ -25,8 +25,6 @@
 #define WORDS_MAX  16
 #define HEAD_LINES 4
 
-extern char **environ;
-
 struct edit {
     struct vivi_cli *c;
     viv_vm *vm;

@@ -195,7 +195,7 @@ static void last_words(struct vivi_peer *p, char ret[WORDS_BYTES])
     ret[0] = '\0';
     if (!p->said)
         return;
-    rewind(p->said);
+    (void)fseek(p->said, 0, SEEK_SET);
     while (fgets(line, sizeof(line), p->said)) {
         line[strcspn(line, "\r\n")] = '\0';
         if (line[0])

@@ -33,7 +33,8 @@ static int start(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *h
     return vivi_verb_run_vm(c, &verb, vm, false);
 }
 
-int vivi_run_command(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *how)
+/* The command, from the VM's start to its stop: what viv exits with. */
+static int run_to_end(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *how, int caller)
 {
     const struct vivi_verb stop = {.doing = "stopping", .begin = viv_vm_stop};
     bool terminal = isatty(STDIN_FILENO) && c->out_tty;
@@ -42,17 +43,8 @@ int vivi_run_command(struct vivi_cli *c, viv_vm *vm, const struct vivi_foregroun
                                .input = terminal || !isatty(STDIN_FILENO),
                                .tty = terminal,
                                .connect_ms = -1};
-    cleanup_close int read_end = -1, write_end = -1;
-    viv_error err = VIV_ERROR_INIT;
-    int fds[2], code;
+    int code = start(c, vm, how, caller);
 
-    if (vivi_pipe(fds, &err) < 0) {
-        (void)vivi_cli_fail(c, viv_vm_name(vm), &err);
-        return VIVI_EXIT_OWN;
-    }
-    read_end = fds[0];
-    write_end = fds[1];
-    code = start(c, vm, how, read_end);
     if (code) { /* one that was not ready in time would go on: not without its command */
         viv_rec *gone = NULL;
 
@@ -66,8 +58,23 @@ int vivi_run_command(struct vivi_cli *c, viv_vm *vm, const struct vivi_foregroun
     c->code = 0;
     if (vivi_verb_run_vm(c, &stop, vm, false) != 0 && code == 0)
         code = VIVI_EXIT_OWN;
-    if (how->remove) /* its monitor does so; whoever runs the same again does not meet it any more
-                      */
+    /* Its monitor does so; whoever runs the same again does not meet it any more. */
+    if (how->remove)
         (void)viv_vm_remove(vm, NULL, NULL, NULL, NULL);
+    return code;
+}
+
+int vivi_run_command(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *how)
+{
+    viv_error err = VIV_ERROR_INIT;
+    int caller[2], code;
+
+    if (vivi_pipe(caller, &err) < 0) {
+        (void)vivi_cli_fail(c, viv_vm_name(vm), &err);
+        return VIVI_EXIT_OWN;
+    }
+    code = run_to_end(c, vm, how, caller[0]);
+    vivi_close(&caller[0]);
+    vivi_close(&caller[1]); /* until here the caller lives */
     return code;
 }

@@ -116,9 +116,8 @@ static int add(viv_list *l, const struct row *r, viv_error *err)
 {
     return vivi_list_add(l,
                          json_pack("{s:s,s:b,s:b,s:o,s:o}", "check", r->check, "ok", (int)r->ok,
-                                   "required", (int)!r->optional, "message",
-                                   vivi_json_str(r->message), "hint",
-                                   vivi_json_str_or_null(r->hint)),
+                                   "required", !r->optional, "message", vivi_json_str(r->message),
+                                   "hint", vivi_json_str_or_null(r->hint)),
                          err);
 }
 

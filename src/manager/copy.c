@@ -104,17 +104,20 @@ static void put_mode(struct vivi_job *j, int fd)
         vivi_job_put_i64(j, "mode", st.st_mode & 0777);
 }
 
-static int job_of(const struct vivi_job_kind *kind, struct vivi_job **ret, viv_error *err)
+/* A job's context, which belongs to the job; NULL: out of memory. */
+static struct copy *job_of(const struct vivi_job_kind *kind, struct vivi_job **ret, viv_error *err)
 {
     struct copy *c = calloc(1, sizeof(*c));
 
-    return c ? vivi_job_new(kind, c, ret, err) : vivi_fail_oom(err);
+    if (!c)
+        (void)vivi_fail_oom(err);
+    return c && vivi_job_new(kind, c, ret, err) == 0 ? c : NULL;
 }
 
 static int file_to_request(const char *to, int fd, const viv_opts *o, struct vivi_job **ret,
                            viv_error *err)
 {
-    int r = job_of(&file_to, ret, err);
+    int r = job_of(&file_to, ret, err) ? 0 : -VIV_E_NO_MEMORY;
 
     if (r == 0)
         r = vivi_job_end_set(*ret, VIVI_JOB_STDIN, fd, err);
@@ -132,12 +135,11 @@ static int tree_to_request(const char *from, const char *to, const viv_opts *o,
                            struct vivi_job **ret, viv_error *err)
 {
     char name[VIVI_TREE_NAME_MAX + 1];
-    struct copy *c;
-    int r = job_of(&tree_to, ret, err);
+    struct copy *c = job_of(&tree_to, ret, err);
+    int r;
 
-    if (r < 0)
-        return r;
-    c = (*ret)->ctx;
+    if (!c)
+        return -VIV_E_NO_MEMORY;
     r = vivi_tree_send_new(AT_FDCWD, from, vivi_opt_bool(o, "follow", false), &c->send, err);
     if (r < 0)
         return r;
@@ -231,11 +233,12 @@ static int open_target(const char *from, const char *to, struct copy *c, viv_err
 static int from_request(const char *from, const char *to, int fd, struct vivi_job **ret,
                         viv_error *err)
 {
-    int r = job_of(to ? &tree_from : &file_from, ret, err);
+    struct copy *c = job_of(to ? &tree_from : &file_from, ret, err);
+    int r;
 
-    if (r == 0)
-        r = to ? open_target(from, to, (*ret)->ctx, err)
-               : vivi_job_end_set(*ret, VIVI_JOB_STDOUT, fd, err);
+    if (!c)
+        return -VIV_E_NO_MEMORY;
+    r = to ? open_target(from, to, c, err) : vivi_job_end_set(*ret, VIVI_JOB_STDOUT, fd, err);
     if (r < 0)
         return r;
     vivi_job_put(*ret, NULL, to ? "tree-read" : "read");

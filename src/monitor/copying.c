@@ -147,17 +147,17 @@ static void on_turn(void *arg)
         finish(m, r < 0 ? &err : NULL);
 }
 
-int vivi_copying_begin(struct vivi_monitor *m, struct vivi_copies *list,
+int vivi_copying_begin(struct vivi_monitor *m, struct vivi_copies *list_consume,
                        void (*done)(struct vivi_monitor *m, const viv_error *err), viv_error *err)
 {
     struct vivi_copying *c = m->copying ? NULL : calloc(1, sizeof(*c));
 
     if (!c) {
-        vivi_copies_done(list);
+        vivi_copies_done(list_consume);
         return vivi_fail_oom(err);
     }
-    *c = (struct vivi_copying){.list = *list, .from = -1, .to = -1, .done = done};
-    *list = (struct vivi_copies){0};
+    *c = (struct vivi_copying){.list = *list_consume, .from = -1, .to = -1, .done = done};
+    *list_consume = (struct vivi_copies){0};
     m->copying = c;
     vivi_arm(m, &c->turn, &(struct vivi_arm){"copying", 0, on_turn});
     return 0;

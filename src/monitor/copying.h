@@ -27,7 +27,7 @@ int vivi_copies_add(struct vivi_copies *c, const char *from, const char *to, viv
  * Each `to` appears, or is replaced, when it is whole and on the disk. done(m, err) follows once,
  * from the loop; err NULL: all are there. At most one list at a time.
  */
-int vivi_copying_begin(struct vivi_monitor *m, struct vivi_copies *c_consume,
+int vivi_copying_begin(struct vivi_monitor *m, struct vivi_copies *list_consume,
                        void (*done)(struct vivi_monitor *m, const viv_error *err), viv_error *err);
 /* Gives up without calling done; safe when there is none. */
 void vivi_copying_stop(struct vivi_monitor *m);

@@ -183,15 +183,19 @@ static int disks_to_copy(const struct vivi_monitor *m, const struct vivi_launch 
 
 void vivi_restore_now(struct vivi_monitor *m, struct vivi_launch *l, uint64_t requested_us)
 {
+    struct vivi_restoring *restoring = calloc(1, sizeof(*restoring));
     struct vivi_copies list = {.slow = true};
     viv_error err = VIV_ERROR_INIT;
-    int r;
+    int r = -VIV_E_NO_MEMORY;
 
-    m->restoring = calloc(1, sizeof(*m->restoring));
-    r = m->restoring ? disks_to_copy(m, l, &list, &err) : vivi_fail_oom(&err);
+    m->restoring = restoring;
+    if (restoring)
+        r = disks_to_copy(m, l, &list, &err);
+    else
+        (void)vivi_fail_oom(&err);
     if (r == 0) {
-        m->restoring->launch = *l;
-        m->restoring->requested_us = requested_us;
+        restoring->launch = *l;
+        restoring->requested_us = requested_us;
         *l = (struct vivi_launch){0};
         vivi_op_step(m, "disks");
         r = vivi_copying_begin(m, &list, copied, &err);

@@ -50,8 +50,9 @@ static struct ch_call pop(struct ch_http *h)
 
 static void disconnect(struct ch_http *h)
 {
-    if (h->loop)
-        h->loop->timer_stop(h->late);
+    if (!h->loop)
+        return; /* nothing was begun */
+    h->loop->timer_stop(h->late);
     h->late = NULL;
     if (!h->open)
         return;

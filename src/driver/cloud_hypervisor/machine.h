@@ -160,7 +160,7 @@ void ch_done(void *priv);
 int ch_get(struct ch_machine *m, const char *verb, enum ch_tag tag, uint64_t op, viv_error *err);
 
 /* ---- stream.c: events and complaints ---- */
-size_t ch_input(void *m, const char *name, const char *data, size_t len);
+size_t ch_input(void *priv, const char *name, const char *data, size_t len);
 /* The machine runs for us: act on what was seen before. */
 void ch_act_on_cause(struct ch_machine *m);
 /* It runs elsewhere now. */
@@ -190,11 +190,11 @@ const json_t *ch_boot_body(const struct ch_machine *m);
 /* ---- hot.c: devices and counters of a running machine ---- */
 /* The VMM's id of a device of ours. */
 void ch_device_name(enum vivi_device_kind kind, const char *id, char ret[CH_ID_BYTES]);
-int ch_may_device(void *m, enum vivi_device_kind kind, bool adding, viv_error *err);
-int ch_device_add(void *m, const struct vivi_device *d, uint64_t op, viv_error *err);
-int ch_device_remove(void *m, enum vivi_device_kind kind, const char *id, uint64_t op,
+int ch_may_device(void *priv, enum vivi_device_kind kind, bool adding, viv_error *err);
+int ch_device_add(void *priv, const struct vivi_device *d, uint64_t op, viv_error *err);
+int ch_device_remove(void *priv, enum vivi_device_kind kind, const char *id, uint64_t op,
                      viv_error *err);
-int ch_counters(void *m, uint64_t op, viv_error *err);
+int ch_counters(void *priv, uint64_t op, viv_error *err);
 void ch_add_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
                   const viv_error *err);
 void ch_remove_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
@@ -211,8 +211,8 @@ void ch_hot_ended(struct ch_machine *m, const viv_error *why);
 void ch_hot_done(struct ch_machine *m);
 
 /* ---- sizes.c ---- */
-int ch_may_resize(void *m, const struct vivi_resize *what, viv_error *err);
-int ch_resize_slot(void *m, const struct vivi_resize *what, uint64_t op, viv_error *err);
+int ch_may_resize(void *priv, const struct vivi_resize *what, viv_error *err);
+int ch_resize_slot(void *priv, const struct vivi_resize *what, uint64_t op, viv_error *err);
 void ch_resize_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
                      const viv_error *err);
 void ch_resize_info(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
@@ -231,8 +231,8 @@ void ch_cli_drained(struct ch_machine *m);
 void ch_cli_end(const struct ch_machine *m);
 
 /* ---- move.c: migration ---- */
-int ch_migrate_send(void *m, const struct vivi_migration *to, uint64_t op, viv_error *err);
-int ch_receive_abort(void *m, viv_error *err);
+int ch_migrate_send(void *priv, const struct vivi_migration *to, uint64_t op, viv_error *err);
+int ch_receive_abort(void *priv, viv_error *err);
 /* The VMM was asked to wait for a machine. */
 void ch_receiving(struct ch_machine *m);
 void ch_send_reply(struct ch_machine *m, uint64_t op, const struct ch_answer *a,
@@ -252,7 +252,7 @@ void ch_listening(struct ch_machine *m);
 void ch_move_done(struct ch_machine *m);
 
 /* ---- agent.c ---- */
-int ch_agent_connect(void *m, uint64_t op, viv_error *err);
+int ch_agent_connect(void *priv, uint64_t op, viv_error *err);
 void ch_agents_done(struct ch_machine *m);
 
 /* ---- raw.c ---- */

@@ -269,7 +269,7 @@ static int read_scaled(struct reader *r, const char *value, const struct unit *u
 
 static int read_int(struct reader *r, const char *value, uint64_t min, uint64_t max, int *ret)
 {
-    uint64_t v;
+    uint64_t v = 0;
     int rc = read_scaled(r, value, counts, &v);
 
     if (rc < 0)

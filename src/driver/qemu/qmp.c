@@ -50,7 +50,7 @@ static int send_call(struct qmp *q, const char *command, json_t *args, struct qm
                      viv_error *err)
 {
     json_t *doc = json_pack("{s:s, s:O*, s:I}", "execute", command, "arguments", args, "id",
-                            (json_int_t)(q->next_id + 1));
+                            (json_int_t)q->next_id + 1);
     cleanup_free char *text = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
     size_t len;
     int r;
