@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/config.h"
+
 #define PLAN_MAX_ARGS  1024
 #define PLAN_MAX_PORTS 64
 
@@ -80,6 +82,31 @@ int vivi_plan_port(struct vivi_plan *p, const struct vivi_port *port)
     }
     p->ports[p->n_ports++] = copy;
     return 0;
+}
+
+int vivi_plan_streams(struct vivi_plan *p, const struct vivi_config *c)
+{
+    const struct vivi_port ports[] = {
+        {.kind = VIVI_PORT_FIFO_OUT,
+         .name = "serial.out",
+         .log = "serial.log",
+         .log_limit_bytes = c->serial_log_limit_bytes,
+         .child_fd = -1,
+         .child_fd_rw = -1},
+        {.kind = VIVI_PORT_FIFO_IN, .name = "serial.in", .child_fd = -1, .child_fd_rw = -1},
+        {.kind = VIVI_PORT_FIFO_OUT,
+         .name = "events.out",
+         .log = "vmm-events.log",
+         .log_limit_bytes = VIVI_EVENTS_LOG_LIMIT,
+         .child_fd = -1,
+         .child_fd_rw = -1,
+         .to_driver = true},
+    };
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(ports) && r == 0; i++)
+        r = vivi_plan_port(p, &ports[i]);
+    return r;
 }
 
 int vivi_plan_stderr(struct vivi_plan *p)

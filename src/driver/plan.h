@@ -57,6 +57,8 @@ struct vivi_port {
 #define VIVI_VMM_LOG       "vmm.log" /* the VMM's stderr */
 #define VIVI_VMM_LOG_LIMIT (UINT64_C(1) << 20)
 
+struct vivi_config;
+
 struct vivi_plan {
     char *exe;   /* absolute path */
     char **argv; /* n_argv strings + NULL */
@@ -71,6 +73,8 @@ void vivi_plan_done(struct vivi_plan *p);
 int vivi_plan_arg(struct vivi_plan *p, const char *fmt, ...)
     VIVI_PRINTF(2, 3); /* appends one argument; 0 or −VIV_E_NO_MEMORY */
 int vivi_plan_port(struct vivi_plan *p, const struct vivi_port *port); /* strings are copied */
+/* Of a VMM that opens them itself: serial.out and serial.in, and its events for the driver. */
+int vivi_plan_streams(struct vivi_plan *p, const struct vivi_config *c);
 /*
  * The VMM's stderr: a FIFO like the guest's output, so that the keeper bounds its log at all times.
  * The child's descriptor 2 reads and writes (no reader's death is a SIGPIPE) and does not block:

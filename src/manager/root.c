@@ -8,23 +8,6 @@
 
 #include "base/clock.h"
 
-/* Results of running VMM binaries are kept here: not in the root, which a reader may not write. */
-static char *cache_dir(void)
-{
-    const char *base = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    char *path = NULL;
-    int n = -1;
-
-    if (geteuid() == 0 && !(base && base[0] == '/'))
-        return strdup("/var/cache/vivarium");
-    if (base && base[0] == '/')
-        n = asprintf(&path, "%s/vivarium", base);
-    else if (home && home[0] == '/')
-        n = asprintf(&path, "%s/.cache/vivarium", home);
-    return n < 0 ? NULL : path;
-}
-
 int viv_open(const char *root_or_null, uint64_t flags, viv **ret, viv_error *err)
 {
     cleanup_free char *path = NULL;
@@ -43,7 +26,7 @@ int viv_open(const char *root_or_null, uint64_t flags, viv **ret, viv_error *err
         return vivi_fail_oom(err);
     v->root = (struct vivi_root)VIVI_ROOT_EMPTY;
     v->poll = (struct vivi_poll)VIVI_POLL_EMPTY;
-    v->cache_dir = cache_dir();
+    v->cache_dir = vivi_cache_dir();
     r = vivi_root_open(root_or_null ? root_or_null : path, (flags & VIV_OPEN_CREATE) != 0,
                        (flags & VIV_OPEN_READONLY) != 0, &v->root, err);
     if (r == 0)

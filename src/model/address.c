@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hex.h"
+
 #define LABEL_MAX 63
 
 static bool is_label_char(char c)
@@ -25,21 +27,10 @@ int vivi_parse_name(const char *s, viv_error *err)
     return 0;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static bool scan_mac(const char *s, uint8_t ret[6])
 {
     for (int i = 0; i < 6; i++, s += 3) {
-        int high = hex_value(s[0]), low = high < 0 ? -1 : hex_value(s[1]);
+        int high = vivi_hex_digit(s[0]), low = high < 0 ? -1 : vivi_hex_digit(s[1]);
 
         if (low < 0 || s[2] != (i < 5 ? ':' : '\0'))
             return false;

@@ -122,22 +122,6 @@ static const struct vivi_monitor_env env = {
 
 /* ---- main ---- */
 
-/* Where results of running VMM binaries are kept; the library looks in the same place. */
-static char *cache_dir(void)
-{
-    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char *path = NULL;
-    int n = -1;
-
-    if (geteuid() == 0 && !(base && base[0] == '/'))
-        return strdup("/var/cache/vivarium");
-    if (base && base[0] == '/')
-        n = asprintf(&path, "%s/vivarium", base);
-    else if (home && home[0] == '/')
-        n = asprintf(&path, "%s/.cache/vivarium", home);
-    return n < 0 ? NULL : path;
-}
-
 static void open_log(const struct program *p)
 {
     const char *level = getenv("VIV_LOG");
@@ -201,7 +185,7 @@ static void unwatch_host(struct program *p)
 
 static int run(struct program *p, viv_error *err)
 {
-    cleanup_free char *cache = cache_dir();
+    cleanup_free char *cache = vivi_cache_dir();
     struct vivi_monitor_setup s = {
         .env = &env, .env_ctx = p, .vm_dir = p->vm_dir, .run_dir = p->run_dir, .cache_dir = cache};
     int r = vivi_fds_parse(getenv(VIVI_FDS_ENV), &s.fds, err);

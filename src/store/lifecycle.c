@@ -327,19 +327,13 @@ static int repair_entries(const struct vivi_root *r, DIR *d, int own_lock, viv_e
 static int repair(const struct vivi_root *r, int own_lock, viv_error *err)
 {
     cleanup_closedir DIR *d = NULL;
-    int fd, code;
+    int code;
 
     if (r->vms_fd < 0 || r->readonly)
         return 0;
-    fd = openat(r->vms_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return vivi_fail_errno(err, errno, "cannot list VMs");
-    d = fdopendir(fd);
-    if (!d) {
-        code = vivi_fail_errno(err, errno, "cannot list VMs");
-        vivi_close(&fd);
+    code = vivi_vms_open(r, &d, err);
+    if (code < 0)
         return code;
-    }
     code = repair_entries(r, d, own_lock, err);
     return code < 0 ? vivi_wrap(err, code, "finishing what was interrupted") : 0;
 }

@@ -142,6 +142,21 @@ int vivi_root_usual(char **ret_path, viv_error *err)
     return -VIV_E_NOT_FOUND;
 }
 
+char *vivi_cache_dir(void)
+{
+    const char *base = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    char *path = NULL;
+
+    if (base && base[0] == '/')
+        (void)join(&path, base, "/vivarium", NULL);
+    else if (geteuid() == 0)
+        (void)join(&path, "/var/cache/vivarium", "", NULL);
+    else if (home && home[0] == '/')
+        (void)join(&path, home, "/.cache/vivarium", NULL);
+    return path;
+}
+
 /* Owner and mode of the root: what stands in it decides which programs run as its owner. */
 static int check_owner(struct vivi_root *r, viv_error *err)
 {

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <dirent.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,6 +57,11 @@ struct vivi_root {
 /* $VIV_HOME, else the usual one of this user; see viv_open. The caller frees. */
 int vivi_root_default(char **ret_path, viv_error *err);
 int vivi_root_usual(char **ret_path, viv_error *err);
+/*
+ * Where results of running VMM binaries and images are kept: not in a root, which a reader may not
+ * write. The caller frees; NULL: none can be named, or out of memory.
+ */
+char *vivi_cache_dir(void);
 
 /*
  * create: makes it (0700). readonly: nothing is made, and a missing root is an empty one.
@@ -96,6 +102,8 @@ int vivi_vmdir_is_current(const struct vivi_vmdir *d, viv_error *err);
  * INVALID when the socket's path would not fit.
  */
 int vivi_vmdir_ensure_run(const struct vivi_vmdir *d, viv_error *err);
+/* vms/ at a position of its own; the caller closes it. */
+int vivi_vms_open(const struct vivi_root *r, DIR **ret, viv_error *err);
 /* Names in vms/, sorted, without temporaries. */
 int vivi_vm_names(const struct vivi_root *r, char ***ret_names, size_t *ret_n, viv_error *err);
 void vivi_names_free(char **names, size_t n);

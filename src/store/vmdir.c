@@ -76,26 +76,31 @@ static int read_names(DIR *d, struct names *l, viv_error *err)
     }
 }
 
+int vivi_vms_open(const struct vivi_root *r, DIR **ret, viv_error *err)
+{
+    cleanup_close int fd = openat(r->vms_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    *ret = fd < 0 ? NULL : fdopendir(fd);
+    if (!*ret)
+        return vivi_fail_errno(err, errno, "cannot list VMs");
+    (void)take_fd(&fd);
+    return 0;
+}
+
 int vivi_vm_names(const struct vivi_root *r, char ***ret_names, size_t *ret_n, viv_error *err)
 {
     cleanup_closedir DIR *d = NULL;
     struct names l = {NULL};
-    int fd, code;
+    int code;
 
     if (r->vms_fd < 0) {
         *ret_names = NULL;
         *ret_n = 0;
         return 0;
     }
-    fd = openat(r->vms_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* a position of its own */
-    if (fd < 0)
-        return vivi_fail_errno(err, errno, "cannot list VMs");
-    d = fdopendir(fd);
-    if (!d) {
-        code = vivi_fail_errno(err, errno, "cannot list VMs");
-        vivi_close(&fd);
+    code = vivi_vms_open(r, &d, err);
+    if (code < 0)
         return code;
-    }
     code = read_names(d, &l, err);
     if (code < 0) {
         vivi_names_free(l.items, l.n);

@@ -112,31 +112,13 @@ static int plan_agent(const struct vivi_plan_input *in, struct vivi_plan *p)
 
 static int plan_ports(const struct vivi_plan_input *in, struct vivi_plan *p)
 {
-    const struct vivi_port ports[] = {
-        {.kind = VIVI_PORT_LISTEN, .name = "fake", .child_fd = 3, .child_fd_rw = -1},
-        {.kind = VIVI_PORT_FIFO_OUT,
-         .name = "serial.out",
-         .log = "serial.log",
-         .log_limit_bytes = in->config->serial_log_limit_bytes,
-         .child_fd = -1,
-         .child_fd_rw = -1},
-        {.kind = VIVI_PORT_FIFO_IN, .name = "serial.in", .child_fd = -1, .child_fd_rw = -1},
-        {.kind = VIVI_PORT_FIFO_OUT,
-         .name = "events.out",
-         .log = "vmm-events.log",
-         .log_limit_bytes = VIVI_EVENTS_LOG_LIMIT,
-         .child_fd = -1,
-         .child_fd_rw = -1,
-         .to_driver = true},
-    };
+    const struct vivi_port control = {
+        .kind = VIVI_PORT_LISTEN, .name = "fake", .child_fd = 3, .child_fd_rw = -1};
+    int r = vivi_plan_port(p, &control);
 
-    for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
-        int r = vivi_plan_port(p, &ports[i]);
-
-        if (r < 0)
-            return r;
-    }
-    return vivi_plan_stderr(p);
+    if (r == 0)
+        r = vivi_plan_streams(p, in->config);
+    return r < 0 ? r : vivi_plan_stderr(p);
 }
 
 static int fake_plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_error *err)

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
+
 #define WORD_MAX_BYTES 8192
 
 enum key {
@@ -154,17 +156,6 @@ static int fail_at(struct reader *r, const char *where, const char *what, const 
     return vivi_fail(r->err, VIV_E_INVALID, "%u:%u: %s \"%s\"", line, column, what, word);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* After a backslash. */
 static int read_escape(struct reader *r, char *ret)
 {
@@ -173,8 +164,8 @@ static int read_escape(struct reader *r, char *ret)
     int high, low;
 
     if (*r->at == 'x') {
-        high = hex_digit(r->at[1]);
-        low = high < 0 ? -1 : hex_digit(r->at[2]);
+        high = vivi_hex_digit(r->at[1]);
+        low = high < 0 ? -1 : vivi_hex_digit(r->at[2]);
         if (low < 0)
             return fail_at(r, r->at, "\\x needs two hex digits", NULL);
         *ret = (char)(high * 16 + low);
