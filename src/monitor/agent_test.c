@@ -3,111 +3,18 @@
  * hostile as they can be: what the monitor holds for them is bounded, and who breaks the rules is
  * told so by name.
  */
-#include "monitor/testing.h"
-
-#include <sys/socket.h>
+#include "monitor/testing_agent.h"
 
 #include "monitor/agent_priv.h"
 
 #define TURNS_MAX 100000
-/* In a greeting without padding: u16 version, u16 lowest. */
-#define VERSION_AT (VIVI_AW_SYNC_BYTES + VIVI_AW_HEAD)
 /* In one read: frames that are handed on before the limit is looked at again. */
 #define ONE_READ VIVI_AW_BUFFER_MIN
 
-/* One end of a channel. */
-struct end {
-    int fd;
-    struct vivi_aw wire;
-    unsigned char in[2 * VIVI_AW_BUFFER_MIN];
-    bool deaf;           /* reads nothing */
-    int version, lowest; /* that it claims to speak; 0: the truth, −1: none */
-    unsigned counts[16]; /* frames by type */
-    uint64_t data;       /* bytes of DATA */
-    uint32_t stream;     /* of the last OPEN or RESET */
-    char text[512];      /* payload of the last frame, fields apart by spaces */
-};
-
 static struct rig rig;
-static struct end agent, client;
+static struct rig_end agent, client;
 
 /* ---- the ends ---- */
-
-static bool push(struct end *e, const void *data, size_t len)
-{
-    ssize_t n = send(e->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-    /* A frame that fits in part would break the stream: these are small against the buffer. */
-    assert_true(n < 0 || (size_t)n == len);
-    return n > 0;
-}
-
-static bool say(struct end *e, enum vivi_aw_type type, uint32_t stream, const void *payload,
-                size_t len)
-{
-    static char frame[VIVI_AW_PAYLOAD_MAX + VIVI_AW_FRAME_EXTRA];
-    const struct vivi_aw_frame f = {.type = (uint8_t)type,
-                                    .channel = type == VIVI_AW_DATA && e == &agent ? 1 : 0,
-                                    .stream = stream,
-                                    .payload = payload,
-                                    .len = len};
-
-    return push(e, frame, vivi_aw_encode(&e->wire, &f, frame, sizeof(frame)));
-}
-
-static void greet(struct end *e)
-{
-    char text[VIVI_AW_HELLO_MAX];
-    size_t n;
-
-    while (e->wire.hello_due && (n = vivi_aw_hello(&e->wire, text, sizeof(text))) > 0) {
-        if (e->version != 0) {
-            text[VERSION_AT] = (char)(e->version > 0 ? e->version : 0);
-            text[VERSION_AT + 2] = (char)(e->version > 0 ? e->lowest : 0);
-        }
-        (void)push(e, text, n);
-    }
-}
-
-static void note(struct end *e, const struct vivi_aw_frame *f)
-{
-    e->counts[f->type]++;
-    if (f->type == VIVI_AW_DATA)
-        e->data += f->len;
-    if (f->type == VIVI_AW_OPEN || f->type == VIVI_AW_RESET)
-        e->stream = f->stream;
-    (void)snprintf(e->text, sizeof(e->text), "%.*s", (int)f->len, f->payload);
-    for (size_t i = 0; i < f->len && i < sizeof(e->text); i++)
-        e->text[i] = f->payload[i] == '\0' ? ' ' : f->payload[i];
-    e->text[f->len < sizeof(e->text) ? f->len : sizeof(e->text) - 1] = '\0';
-}
-
-/* Takes what came; true: something did. */
-static bool take(struct end *e)
-{
-    struct vivi_aw_frame f;
-    enum vivi_aw_step step;
-    size_t room;
-    void *space;
-    ssize_t n;
-
-    if (e->fd < 0 || e->deaf)
-        return false;
-    space = vivi_aw_space(&e->wire, &room);
-    n = recv(e->fd, space, room, MSG_DONTWAIT);
-    if (n == 0)
-        vivi_close(&e->fd);
-    if (n <= 0)
-        return false;
-    vivi_aw_received(&e->wire, (size_t)n);
-    while ((step = vivi_aw_next(&e->wire, &f)) != VIVI_AW_MORE) {
-        if (step == VIVI_AW_FRAME)
-            note(e, &f);
-        greet(e);
-    }
-    greet(e);
-    return true;
-}
 
 static void settle(void)
 {
@@ -116,14 +23,12 @@ static void settle(void)
     do {
         rig_settle(&rig);
         assert_true(++turns < TURNS_MAX);
-    } while (take(&client) || take(&agent));
+    } while (rig_end_take(&client) || rig_end_take(&agent));
 }
 
-static void begin(struct end *e, int fd, enum vivi_aw_role role)
+static void begin(struct rig_end *e, int fd, enum vivi_aw_role role)
 {
-    *e = (struct end){.fd = fd};
-    vivi_aw_init(&e->wire, role, e->in, sizeof(e->in), 12345 + (uint64_t)role);
-    greet(e);
+    rig_end_begin(e, fd, role);
     settle();
 }
 
@@ -141,7 +46,7 @@ static uint32_t open_stream(uint32_t number)
 {
     static const char request[] = "exec\0arg=x";
 
-    assert_true(say(&client, VIVI_AW_OPEN, number, request, sizeof(request)));
+    assert_true(rig_end_say(&client, VIVI_AW_OPEN, number, request, sizeof(request)));
     settle();
     assert_string_equal(agent.text, "exec arg=x ");
     return agent.stream;
@@ -180,7 +85,7 @@ static void expect_other_streams_go_on(uint32_t number)
     static const char done[] = "exit=0";
     uint32_t id = open_stream(number);
 
-    assert_true(say(&agent, VIVI_AW_RESULT, id, done, sizeof(done)));
+    assert_true(rig_end_say(&agent, VIVI_AW_RESULT, id, done, sizeof(done)));
     settle();
     assert_string_equal(client.text, "exit=0 ");
 }
@@ -194,12 +99,12 @@ static void frames_pass_with_the_number_exchanged(void **state)
 
     (void)state;
     assert_true(first != second);
-    assert_true(say(&client, VIVI_AW_DATA, 9, "in", 2));
-    assert_true(say(&agent, VIVI_AW_DATA, first, "out!", 4));
+    assert_true(rig_end_say(&client, VIVI_AW_DATA, 9, "in", 2));
+    assert_true(rig_end_say(&agent, VIVI_AW_DATA, first, "out!", 4));
     settle();
     assert_int_equal(agent.data, 2);
     assert_int_equal(client.data, 4);
-    assert_true(say(&agent, VIVI_AW_RESULT, first, done, sizeof(done)));
+    assert_true(rig_end_say(&agent, VIVI_AW_RESULT, first, done, sizeof(done)));
     settle();
     assert_string_equal(client.text, "exit=3 ");
     assert_int_equal(rig.m->agent->n_streams, 1);
@@ -224,7 +129,7 @@ static void a_session_that_ends_is_told_to_every_stream(void **state)
     (void)open_stream(1);
     (void)open_stream(2);
     vivi_aw_connected(&agent.wire, 777, true);
-    greet(&agent);
+    rig_end_greet(&agent);
     settle();
     assert_int_equal(client.counts[VIVI_AW_RESET], 2);
     assert_string_equal(client.text, "error=IO text=the agent in the guest began anew ");
@@ -241,7 +146,7 @@ static void an_agent_that_sends_more_than_its_credit_is_cut_off(void **state)
     (void)state;
     client.deaf = true;
     for (int i = 0; i < 3; i++) {
-        assert_true(say(&agent, VIVI_AW_DATA, id, data, sizeof(data)));
+        assert_true(rig_end_say(&agent, VIVI_AW_DATA, id, data, sizeof(data)));
         rig_settle(&rig);
     }
     client.deaf = false;
@@ -258,7 +163,7 @@ static void an_agent_that_gives_credit_for_nothing_is_cut_off(void **state)
     uint32_t id = open_stream(1);
 
     (void)state;
-    assert_true(say(&agent, VIVI_AW_CREDIT, id, "\0\1\0\0", 4));
+    assert_true(rig_end_say(&agent, VIVI_AW_CREDIT, id, "\0\1\0\0", 4));
     settle();
     assert_string_equal(client.text, "error=PROTOCOL text=the agent sent more than it may ");
     expect_other_streams_go_on(2);
@@ -270,7 +175,8 @@ static void streams_that_nobody_opened_cost_nothing(void **state)
 
     (void)state;
     for (uint32_t i = 0; i < 2000; i++) {
-        (void)say(&agent, i % 2 ? VIVI_AW_DATA : VIVI_AW_RESULT, 1000 + i, data, sizeof(data));
+        (void)rig_end_say(&agent, i % 2 ? VIVI_AW_DATA : VIVI_AW_RESULT, 1000 + i, data,
+                          sizeof(data));
         rig_settle(&rig);
     }
     assert_int_equal(rig.m->agent->n_streams, 0);
@@ -288,7 +194,7 @@ static void an_agent_that_asks_and_never_reads_is_answered_up_to_a_limit(void **
     (void)state;
     agent.deaf = true;
     for (int i = 0; i < 20000; i++) {
-        sent += say(&agent, VIVI_AW_PING, 0, ping, sizeof(ping));
+        sent += rig_end_say(&agent, VIVI_AW_PING, 0, ping, sizeof(ping));
         rig_settle(&rig);
     }
     assert_int_equal(sent, 20000); /* it is read all the same */
@@ -305,7 +211,7 @@ static void an_agent_that_begins_anew_for_ever_and_never_reads_is_answered_up_to
     agent.deaf = true;
     for (uint64_t i = 0; i < 20000; i++) {
         vivi_aw_connected(&agent.wire, 1000 + i, true);
-        greet(&agent);
+        rig_end_greet(&agent);
         rig_settle(&rig);
     }
     assert_true(held_for_agent() <= AGENT_OUT_PAUSE + VIVI_AW_HELLO_MAX);
@@ -313,7 +219,7 @@ static void an_agent_that_begins_anew_for_ever_and_never_reads_is_answered_up_to
     agent.deaf = false;
     settle();
     vivi_aw_connected(&agent.wire, 99, true);
-    greet(&agent);
+    rig_end_greet(&agent);
     settle();
     assert_true(vivi_agent_up(rig.m));
     expect_other_streams_go_on(1);
@@ -327,7 +233,7 @@ static void frames_without_end_for_a_client_that_does_not_read_cost_it_its_chann
     (void)state;
     client.deaf = true;
     for (int i = 0; i < 1000 && vivi_agent_clients(rig.m) > 0; i++) {
-        (void)say(&agent, VIVI_AW_EVENT, id, fields, sizeof(fields));
+        (void)rig_end_say(&agent, VIVI_AW_EVENT, id, fields, sizeof(fields));
         rig_settle(&rig);
     }
     assert_int_equal(vivi_agent_clients(rig.m), 0);
@@ -347,14 +253,14 @@ static void a_text_that_is_no_frame_ends_the_session_and_not_the_monitor(void **
     (void)open_stream(1);
     memset(noise, 'x', sizeof(noise));
     for (int i = 0; i < 20; i++) {
-        (void)push(&agent, noise, sizeof(noise));
+        (void)rig_end_push(&agent, noise, sizeof(noise));
         rig_settle(&rig);
     }
     settle();
     assert_int_equal(client.counts[VIVI_AW_RESET], 1);
     assert_true(strstr(client.text, "the agent in the guest began anew") != NULL);
     vivi_aw_connected(&agent.wire, 4242, true);
-    greet(&agent);
+    rig_end_greet(&agent);
     settle();
     expect_other_streams_go_on(2);
 }
@@ -373,7 +279,7 @@ static void an_agent_of_another_version_is_told_with_what_to_do(void **state)
         agent.version = i ? 9 : -1;
         agent.lowest = 8;
         vivi_aw_connected(&agent.wire, 5000 + (uint64_t)i, true);
-        greet(&agent);
+        rig_end_greet(&agent);
         settle();
         assert_int_equal(client.counts[VIVI_AW_RESET], 1); /* what ran ended with its session */
         id = rig_ask(&rig, &rig.client, "agent", NULL, "{\"wait_ms\":1000}");
@@ -381,7 +287,7 @@ static void an_agent_of_another_version_is_told_with_what_to_do(void **state)
     }
     agent.version = 0;
     vivi_aw_connected(&agent.wire, 6000, true);
-    greet(&agent);
+    rig_end_greet(&agent);
     settle();
     expect_other_streams_go_on(2);
 }
@@ -395,7 +301,7 @@ static void a_client_that_sends_more_than_its_credit_is_cut_off(void **state)
 
     (void)state;
     for (int i = 0; i < 3; i++) {
-        assert_true(say(&client, VIVI_AW_DATA, 1, data, sizeof(data)));
+        assert_true(rig_end_say(&client, VIVI_AW_DATA, 1, data, sizeof(data)));
         settle();
     }
     assert_int_equal(agent.data, VIVI_AW_WINDOW);
@@ -415,7 +321,7 @@ static void towards_an_agent_that_does_not_read_a_client_is_held_up(void **state
     agent.deaf = true;
     memset(fields + 8, 'x', sizeof(fields) - 9);
     for (int i = 0; i < 2000; i++) {
-        sent += say(&client, VIVI_AW_CONTROL, 1, fields, sizeof(fields));
+        sent += rig_end_say(&client, VIVI_AW_CONTROL, 1, fields, sizeof(fields));
         rig_settle(&rig);
     }
     assert_true(sent < 2000);
@@ -433,7 +339,7 @@ static void a_client_that_asks_and_never_reads_loses_its_channel(void **state)
     (void)state;
     client.deaf = true;
     for (int i = 0; i < 50000 && vivi_agent_clients(rig.m) > 0; i++) {
-        (void)say(&client, VIVI_AW_PING, 0, ping, sizeof(ping));
+        (void)rig_end_say(&client, VIVI_AW_PING, 0, ping, sizeof(ping));
         rig_settle(&rig);
     }
     assert_int_equal(vivi_agent_clients(rig.m), 0);
@@ -445,7 +351,7 @@ static void a_client_that_begins_anew_for_ever_and_never_reads_loses_its_channel
     client.deaf = true;
     for (uint64_t i = 0; i < 50000 && vivi_agent_clients(rig.m) > 0; i++) {
         vivi_aw_connected(&client.wire, 1000 + i, true);
-        greet(&client);
+        rig_end_greet(&client);
         rig_settle(&rig);
     }
     assert_int_equal(vivi_agent_clients(rig.m), 0);
@@ -455,13 +361,13 @@ static void a_client_that_speaks_as_an_agent_or_opens_twice_loses_its_channel(vo
 {
     (void)state;
     (void)open_stream(5);
-    assert_true(say(&client, VIVI_AW_RESULT, 5, "exit=0", 7));
+    assert_true(rig_end_say(&client, VIVI_AW_RESULT, 5, "exit=0", 7));
     settle();
     assert_int_equal(vivi_agent_clients(rig.m), 0);
     vivi_close(&client.fd);
     lend();
     (void)open_stream(5);
-    assert_true(say(&client, VIVI_AW_OPEN, 5, "exec\0arg=x", 11));
+    assert_true(rig_end_say(&client, VIVI_AW_OPEN, 5, "exec\0arg=x", 11));
     settle();
     assert_int_equal(vivi_agent_clients(rig.m), 0);
     assert_int_equal(rig.m->agent->n_streams, 0);
@@ -473,11 +379,11 @@ static void more_streams_than_there_are_get_busy(void **state)
 
     (void)state;
     for (uint32_t i = 1; i <= VIVI_AW_STREAMS_MAX; i++) {
-        assert_true(say(&client, VIVI_AW_OPEN, i, request, sizeof(request)));
+        assert_true(rig_end_say(&client, VIVI_AW_OPEN, i, request, sizeof(request)));
         settle();
     }
     assert_int_equal(rig.m->agent->n_streams, VIVI_AW_STREAMS_MAX);
-    assert_true(say(&client, VIVI_AW_OPEN, 1000, request, sizeof(request)));
+    assert_true(rig_end_say(&client, VIVI_AW_OPEN, 1000, request, sizeof(request)));
     settle();
     assert_string_equal(client.text,
                         "error=BUSY text=the agent works on as many requests as it can ");
@@ -527,8 +433,8 @@ static void a_request_gets_its_fields_and_its_data(void **state)
     uint32_t id = ask(NULL);
 
     (void)state;
-    assert_true(say(&agent, VIVI_AW_DATA, id, "12345", 5));
-    assert_true(say(&agent, VIVI_AW_RESULT, id, "a=b", 4));
+    assert_true(rig_end_say(&agent, VIVI_AW_DATA, id, "12345", 5));
+    assert_true(rig_end_say(&agent, VIVI_AW_RESULT, id, "a=b", 4));
     settle();
     assert_int_equal(got.answers, 1);
     assert_string_equal(got.text, "a=b");
@@ -548,7 +454,7 @@ static void a_request_that_is_not_answered_ends_by_its_deadline_and_at_the_agent
     assert_int_equal(got.code, VIV_E_TIMEOUT);
     assert_string_equal(got.text, "the agent has not answered after 1 s");
     assert_int_equal(agent.counts[VIVI_AW_RESET], 1);
-    assert_true(say(&agent, VIVI_AW_RESULT, id, "a=b", 4)); /* too late */
+    assert_true(rig_end_say(&agent, VIVI_AW_RESULT, id, "a=b", 4)); /* too late */
     settle();
     assert_int_equal(got.answers, 1);
 }
@@ -560,7 +466,7 @@ static void a_request_takes_no_more_data_than_it_may(void **state)
 
     (void)state;
     for (int i = 0; i < 4; i++) {
-        (void)say(&agent, VIVI_AW_DATA, id, data, sizeof(data));
+        (void)rig_end_say(&agent, VIVI_AW_DATA, id, data, sizeof(data));
         settle();
     }
     assert_int_equal(got.answers, 1);
@@ -571,14 +477,14 @@ static void a_request_takes_no_more_data_than_it_may(void **state)
 static void a_damaged_answer_an_error_and_a_refusal_are_told_apart(void **state)
 {
     (void)state;
-    assert_true(say(&agent, VIVI_AW_RESULT, ask(NULL), "no field", 8));
+    assert_true(rig_end_say(&agent, VIVI_AW_RESULT, ask(NULL), "no field", 8));
     settle();
     assert_int_equal(got.code, VIV_E_PROTOCOL);
-    assert_true(say(&agent, VIVI_AW_RESULT, ask(NULL), "error=DENIED\0text=no", 21));
+    assert_true(rig_end_say(&agent, VIVI_AW_RESULT, ask(NULL), "error=DENIED\0text=no", 21));
     settle();
     assert_int_equal(got.code, VIV_E_DENIED);
     assert_string_equal(got.text, "no");
-    assert_true(say(&agent, VIVI_AW_RESET, ask(NULL), NULL, 0));
+    assert_true(rig_end_say(&agent, VIVI_AW_RESET, ask(NULL), NULL, 0));
     settle();
     assert_int_equal(got.code, VIV_E_IO);
     assert_string_equal(got.text, "the agent gave up");
@@ -591,7 +497,7 @@ static void a_request_ends_with_its_session_or_by_being_given_up(void **state)
     (void)state;
     (void)ask(NULL);
     vivi_aw_connected(&agent.wire, 777, true);
-    greet(&agent);
+    rig_end_greet(&agent);
     settle();
     assert_int_equal(got.code, VIV_E_IO);
     assert_string_equal(got.text, "the agent in the guest began anew");
