@@ -30,11 +30,13 @@
 
 int work_clock(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err)
 {
-    uint64_t ns = 0, before, diff;
+    uint64_t ns = 0, within = 0, before, diff;
     struct timespec now = {0}, to;
     char text[32];
     int r = vivi_aw_field_u64(q, "realtime_ns", INT64_MAX, &ns, err);
 
+    if (r == 0)
+        r = vivi_aw_field_u64(q, "within_ns", INT64_MAX, &within, err);
     if (r < 0)
         return r;
     if (ns == 0)
@@ -43,10 +45,13 @@ int work_clock(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_er
     before = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
     to.tv_sec = (time_t)(ns / NS_PER_S);
     to.tv_nsec = (long)(ns % NS_PER_S);
-    if (clock_settime(CLOCK_REALTIME, &to) < 0)
-        return vivi_fail_errno(err, errno, "cannot set the clock");
     diff = ns > before ? ns - before : before - ns;
-    (void)snprintf(text, sizeof(text), "%s%llu", ns < before ? "-" : "", (unsigned long long)diff);
+    if (diff <= within)
+        diff = 0;
+    else if (clock_settime(CLOCK_REALTIME, &to) < 0)
+        return vivi_fail_errno(err, errno, "cannot set the clock");
+    (void)snprintf(text, sizeof(text), "%s%llu", diff > 0 && ns < before ? "-" : "",
+                   (unsigned long long)diff);
     vivi_aw_put(ret, "adjusted_ns", text);
     return 0;
 }

@@ -90,7 +90,8 @@
  *                  directory and name is given, the root of the tree becomes path/name, else path.
  *                  RESULT as tree-read
  *   port           port=  RESULT listening=no|loopback|any: who is served at that TCP port
- *   clock          realtime_ns=  RESULT adjusted_ns=
+ *   clock          realtime_ns=, within_ns= (a clock that is off by no more stays as it is)
+ *                  RESULT adjusted_ns=
  *   freeze         timeout_ms= (thaws by itself after it; default 60,000)  RESULT frozen=N
  *   thaw           RESULT thawed=N
  *   trim           minimum=  RESULT bytes=

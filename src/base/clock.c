@@ -20,12 +20,17 @@ uint64_t vivi_mono_us(void)
     return vivi_mono_ns() / 1000;
 }
 
-int64_t vivi_wall_ms(void)
+int64_t vivi_wall_ns(void)
 {
     struct timespec t;
 
     (void)clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int64_t vivi_wall_ms(void)
+{
+    return vivi_wall_ns() / 1000000;
 }
 
 void vivi_time_format(int64_t wall_ms, char ret[VIVI_TIME_SIZE])

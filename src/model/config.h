@@ -306,6 +306,7 @@ struct vivi_config {
     bool watchdog;
     uint64_t serial_log_limit_bytes;
     enum vivi_agent_mode agent;
+    bool sync_clock;           /* agent.sync_clock */
     struct vivi_strings allow; /* sandbox.allow */
     enum vivi_switch landlock;
     enum vivi_ch_mode ch_mode;

@@ -124,6 +124,7 @@ const struct vivi_decode_row vivi_decode_rows[] = {
     {"serial.log", VIVI_DECODE_NOTHING, 0},
     {"serial.log_limit", VIVI_DECODE_I64, AT(vivi_config, serial_log_limit_bytes)},
     {"agent.enabled", VIVI_DECODE_WORD, AT(vivi_config, agent), WORDS(agent_words)},
+    {"agent.sync_clock", VIVI_DECODE_BOOL, AT(vivi_config, sync_clock)},
     {"sandbox.allow", VIVI_DECODE_STRINGS, AT(vivi_config, allow)},
     {"sandbox.landlock", VIVI_DECODE_WORD, AT(vivi_config, landlock), WORDS(switch_words)},
     {"cloud_hypervisor.mode", VIVI_DECODE_WORD, AT(vivi_config, ch_mode), WORDS(ch_mode_words)},

@@ -114,6 +114,7 @@ static void what_a_record_of_an_older_version_lacks_has_its_default(void **state
     assert_int_equal(c.memory_bytes, 512u << 20);
     assert_int_equal(c.shared, VIVI_SWITCH_AUTO);
     assert_int_equal(c.stop_timeout_ms, 60000);
+    assert_true(c.sync_clock);
     assert_int_equal(c.n_nets, 0);
     assert_false(c.disks[0].readonly);
     assert_int_equal(c.disks[0].format, VIVI_DISK_RAW);

@@ -658,6 +658,13 @@ const struct vivi_field vivi_fields[] = {
      .when = VIVI_WHEN_NEXT_START,
      .drivers = "all",
      .shorthand = true},
+    {.path = "agent.sync_clock",
+     .type = VIVI_T_BOOL,
+     .def = "true",
+     .help = "when the guest goes on after a pause, a restore or a migration, its agent sets its "
+             "clock if it is more than 1 s off",
+     .when = VIVI_WHEN_LIVE,
+     .drivers = "all"},
     {.path = "sandbox.allow",
      .type = VIVI_T_STR_LIST,
      .flag = "--allow",

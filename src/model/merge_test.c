@@ -107,7 +107,7 @@ static void completing_says_everything_in_the_order_of_the_table(void **state)
         "\"user_devices\":[],\"vhost_user\":[],\"vsock\":{\"cid\":null},\"tpm\":{\"socket\":null},"
         "\"watchdog\":{\"enabled\":false},"
         "\"serial\":{\"log\":\"auto\",\"log_limit\":16777216},"
-        "\"agent\":{\"enabled\":\"auto\"},"
+        "\"agent\":{\"enabled\":\"auto\",\"sync_clock\":true},"
         "\"sandbox\":{\"allow\":[],\"landlock\":\"auto\"},\"cloud_hypervisor\":{\"mode\":\"api\"},"
         "\"ready\":{\"by\":\"auto\",\"timeout\":120000},\"stop\":{\"timeout\":60000},"
         "\"restart\":{\"policy\":\"never\",\"backoff\":1000},\"fake\":{\"script\":null}}");

@@ -203,6 +203,7 @@ static void open_run(struct vivi_monitor *m)
         vivi_consoles_begin(&m->consoles, serial->fd, serial->size, m->input_path);
         vivi_streams_time(&m->streams, m->dir.fd, serial->size);
     }
+    m->clock_sync.due = json_is_true(json_object_get(m->running, "clock_due"));
     vivi_terminal_recover(m);
     vivi_terminal_use(m);
 }

@@ -241,6 +241,7 @@ static void session_up(struct vivi_agent *a)
     vivi_log(VIVI_LOG_INFO, "agent: %s %s, protocol %u", about_of(a, "name"),
              about_of(a, "release"), (unsigned)a->wire.version);
     agent_relay_up(a);
+    vivi_clock_sync(a->m);
 }
 
 static void met_alien(struct vivi_agent *a)

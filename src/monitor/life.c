@@ -53,6 +53,7 @@ uint64_t vivi_life_dop(struct vivi_monitor *m, enum vivi_dop kind)
 
 void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *reason)
 {
+    bool goes_on = to == VIV_ST_RUNNING && m->st.state != VIV_ST_STARTING;
     json_t *more;
 
     if (m->st.state == to)
@@ -62,6 +63,8 @@ void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *
                  vivi_state_name(to));
     m->st.state = to;
     m->machine.state = to;
+    if (goes_on)
+        vivi_clock_sync_owe(m);
     vivi_record_state(m);
     vivi_record_role(m);
     more = json_object();
@@ -70,6 +73,7 @@ void vivi_life_set_state(struct vivi_monitor *m, enum viv_state to, const char *
     vivi_record_event(m, "state", more);
     vivi_log(VIVI_LOG_INFO, "state %s%s%s", vivi_state_name(to), reason ? ": " : "",
              reason ? reason : "");
+    vivi_clock_sync(m);
 }
 
 /* ---- ready ---- */
@@ -561,6 +565,7 @@ static void on_reset(struct vivi_monitor *m, const struct vivi_driver_event *e)
     m->st.ip_reachable = false;
     m->ready_pending[0] = '\0';
     vivi_disarm(m, &m->ready_port.again);
+    vivi_clock_sync_forget(m);
     m->boot_began_us = vivi_mono_us();
     vivi_ready_begin(&m->ready, m->ready.nonce, offset);
     vivi_record_state(m);
@@ -689,6 +694,7 @@ static void forget_run(struct vivi_monitor *m)
 
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
         vivi_disarm(m, timers[i]);
+    vivi_clock_sync_forget(m);
     vivi_change_forget(m);
     vivi_calls_end(m);
     vivi_incoming_drop(m);

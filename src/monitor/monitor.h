@@ -22,6 +22,7 @@
 #include "monitor/apply.h"
 #include "monitor/calls.h"
 #include "monitor/change.h"
+#include "monitor/clock_sync.h"
 #include "monitor/console.h"
 #include "monitor/fdtable.h"
 #include "monitor/keeper_client.h"
@@ -202,6 +203,7 @@ struct vivi_monitor {
     struct vivi_streams streams;
     struct vivi_ready ready;
     struct vivi_ready_port ready_port;
+    struct vivi_clock_sync clock_sync;
     struct vivi_uses uses;
     char ready_pending[46]; /* the marker came before the driver said "running" */
     struct vivi_consoles consoles;

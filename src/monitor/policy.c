@@ -5,8 +5,9 @@
 #include "base/log.h"
 #include "monitor/monitor.h"
 
-static const char *const paths[] = {"labels",       "serial.log_limit", "ready.timeout",
-                                    "stop.timeout", "restart.policy",   "restart.backoff"};
+static const char *const paths[] = {"labels",         "serial.log_limit", "agent.sync_clock",
+                                    "ready.timeout",  "stop.timeout",     "restart.policy",
+                                    "restart.backoff"};
 
 bool vivi_policy_has(const struct vivi_change *c)
 {

@@ -231,6 +231,10 @@ static void refresh(struct vivi_monitor *m)
     (void)json_object_set_new(m->running, "remove_when_ended",
                               json_boolean(m->st.remove_when_ended));
     (void)json_object_set_new(m->running, "foreground", json_boolean(m->foreground));
+    if (m->clock_sync.due)
+        (void)json_object_set_new(m->running, "clock_due", json_true());
+    else
+        (void)json_object_del(m->running, "clock_due");
 }
 
 void vivi_record_running(struct vivi_monitor *m)

@@ -1,4 +1,4 @@
-"""The host's side of the agent's wire protocol (src/base/agent_wire.h), for tests: one blocking peer."""
+"""One side of the agent's wire protocol (src/base/agent_wire.h), for tests: a blocking peer, mostly the host."""
 import os
 import select
 import socket
@@ -75,7 +75,9 @@ class Stream:
 
 
 class Peer:
-    """One host. version and role may lie."""
+    """One host. version may lie."""
+
+    role = 1  # 2: an agent
 
     def __init__(self, sock, nonce=None, version=1, version_min=1, pad=0):
         self.sock = sock
@@ -99,7 +101,7 @@ class Peer:
                  self.seal())
 
     def hello(self):
-        payload = struct.pack("<HHB3xQQIIIHH", self.version, self.version_min, 1, self.nonce,
+        payload = struct.pack("<HHB3xQQIIIHH", self.version, self.version_min, self.role, self.nonce,
                               self.peer, WINDOW, 256, 65536, 40, 0) + b"name=test\0"
         self.raw(SYNC)
         self.frame(HELLO, 0, payload)
@@ -145,7 +147,7 @@ class Peer:
 
     def greeted(self, payload):
         version, low, role, nonce, echo = struct.unpack_from("<HHB3xQQ", payload)
-        assert role == 2
+        assert role == 3 - self.role
         self.about = parse(payload[struct.unpack_from("<H", payload, 36)[0]:])
         self.theirs = (low, version)
         if nonce != self.peer:

@@ -41,6 +41,7 @@ struct fake_agent {
     bool alive;        /* the guest's agent runs: without it nobody reads */
     bool deaf;         /* it takes requests and never answers them */
     bool said_ready;
+    int64_t wall_off_us;                /* the guest's wall clock less the host's */
     uint64_t port;                      /* at which a program of the guest listens; 0 = none */
     char ready_ip[46], ready_nonce[40]; /* "" = it has not said that it is ready */
     bool power_off, reboot;             /* the host asked for it: the guest's to do */

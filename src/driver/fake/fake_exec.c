@@ -117,6 +117,18 @@ static void print_env(struct fake_agent *a, struct fake_stream *s, const struct 
     finish_exit(a, s, 0);
 }
 
+/* The wall clock of the guest in ms; with an argument that is what it is set to. */
+static void date(struct fake_agent *a, struct fake_stream *s, const struct request *q)
+{
+    char line[32];
+
+    if (q->n > 1)
+        a->wall_off_us = (strtoll(q->args[1], NULL, 10) - vivi_wall_ms()) * 1000;
+    (void)snprintf(line, sizeof(line), "%" PRId64 "\n", vivi_wall_ms() + a->wall_off_us / 1000);
+    print(a, s, VIVI_AW_STDOUT, line);
+    finish_exit(a, s, 0);
+}
+
 /* ---- requests ---- */
 
 static uint64_t number(const struct request *q, size_t i)
@@ -142,6 +154,8 @@ static bool run_short(struct fake_agent *a, struct fake_stream *s, const struct 
         print_args(a, s, q, VIVI_AW_STDERR);
     else if (strcmp(name, "env") == 0)
         print_env(a, s, q);
+    else if (strcmp(name, "date") == 0)
+        date(a, s, q);
     else
         return false;
     return true;
@@ -196,6 +210,26 @@ static void port(struct fake_agent *a, struct fake_stream *s, const struct vivi_
     fake_agent_result(a, s, &w);
 }
 
+/* As viv-agent does it: a clock that is off by no more than within_ns stays as it is. */
+static void clock_request(struct fake_agent *a, struct fake_stream *s,
+                          const struct vivi_aw_frame *f)
+{
+    char fields[64], text[24];
+    struct vivi_aw_writer w = VIVI_AW_WRITER(fields);
+    uint64_t realtime_ns = 0, within_ns = 0;
+    int64_t by_ns;
+
+    (void)vivi_aw_field_u64(f, "realtime_ns", INT64_MAX, &realtime_ns, NULL);
+    (void)vivi_aw_field_u64(f, "within_ns", INT64_MAX, &within_ns, NULL);
+    by_ns = (int64_t)realtime_ns - vivi_wall_ns() - a->wall_off_us * 1000;
+    if (by_ns <= (int64_t)within_ns && by_ns >= -(int64_t)within_ns)
+        by_ns = 0;
+    a->wall_off_us += by_ns / 1000;
+    (void)snprintf(text, sizeof(text), "%" PRId64, by_ns);
+    vivi_aw_put(&w, "adjusted_ns", text);
+    fake_agent_result(a, s, &w);
+}
+
 static void by(struct fake_agent *a, struct fake_stream *s)
 {
     char text[32];
@@ -229,6 +263,8 @@ void fake_exec_open(struct fake_agent *a, struct fake_stream *s, const struct vi
         info(a, s);
     } else if (strcmp(kind, "port") == 0) {
         port(a, s, f);
+    } else if (strcmp(kind, "clock") == 0) {
+        clock_request(a, s, f);
     } else if (strcmp(kind, "shutdown") == 0) {
         by(a, s);
         a->power_off = true;

@@ -109,10 +109,14 @@ void fake_guest_pause(struct fake_vmm *v)
 
 void fake_guest_resume(struct fake_vmm *v)
 {
+    uint64_t base_us;
+
     v->pause_wanted = false;
     if (v->state != FAKE_PAUSED)
         return;
-    v->clock_base_us = vivi_mono_us() - v->clock_frozen_us;
+    base_us = vivi_mono_us() - v->clock_frozen_us;
+    v->agent.wall_off_us -= (int64_t)(base_us - v->clock_base_us); /* it stood still, too */
+    v->clock_base_us = base_us;
     v->state = FAKE_RUNNING;
 }
 
@@ -126,6 +130,7 @@ void fake_guest_boot(struct fake_vmm *v)
     fake_hot_boot(v);
     v->clock_frozen_us = 0;
     v->clock_base_us = vivi_mono_us();
+    v->agent.wall_off_us = 0; /* read from the host */
     v->state = v->pause_wanted ? FAKE_PAUSED : FAKE_RUNNING;
     v->pause_wanted = false;
     if (v->script->no_banner)
