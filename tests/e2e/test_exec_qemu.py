@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,17 +20,6 @@ def vm(root, guest):
 
 def run(vm, *argv, **kw):
     return vm("exec", "--", *argv, deadline=DEADLINE, **kw)
-
-
-def started(vm, *flags):
-    """A program of the guest that runs until somebody ends it."""
-    p = vm.root.popen("exec", "-i", *flags, vm.name, "--", "sh", "-c", "echo here; exec sleep 987654")
-    vivtest.read_until(p.stdout, "here", DEADLINE)
-    return p
-
-
-def nothing_runs(vm):
-    return "987654" not in run(vm, "ps").out
 
 
 def test_a_command_of_a_real_guest(vm):
@@ -109,86 +99,103 @@ def test_ready_is_a_port_of_the_real_guest(root, guest):
     assert vm.info()["ready"]["proof"] == "tcp" and vm.info()["ip"]
 
 
-def test_every_end_in_the_middle_has_a_name_and_leaves_nothing(vm):
-    with started(vm) as p:
-        vivtest.kill(vm.info()["monitor"])
-        assert p.wait(DEADLINE) == 125
-        assert p.stderr.read() == "viv: exec web: its monitor ended in the middle of it\n"
-    assert nothing_runs(vm)
-    with started(vm) as p:
-        p.send_signal(signal.SIGKILL)
-    assert nothing_runs(vm)
-    with started(vm) as p:
-        run(vm, "killall", "-9", "viv-agent", code=125)
-        assert p.wait(DEADLINE) == 125
-        assert "agent in the guest" in p.stderr.read()
-    assert nothing_runs(vm)
-    with started(vm, "--timeout", "2s") as p:
-        vm("pause")
-        begin = time.monotonic()
-        assert p.wait(DEADLINE) == 125
-        assert p.stderr.read() == "viv: exec web: not over after 2 s: ended\n"
-        assert time.monotonic() - begin < 10
-        vm("resume")
-    assert nothing_runs(vm)
-    with started(vm) as p:
-        vm("reboot", "--hard", deadline=DEADLINE)
-        assert p.wait(DEADLINE) == 125
-        assert p.stderr.read() == "viv: exec web: the guest rebooted\n"
-    vm("wait", "ready", deadline=DEADLINE)
-    assert run(vm, "echo", "on").out == "on\n"
-    with started(vm) as p:
-        vivtest.kill(vm.info()["keeper"])
-        p.send_signal(signal.SIGTERM)  # passed on, whoever keeps the VM now
-        assert p.wait(DEADLINE) in (125, 143)
-    assert nothing_runs(vm)
+# ---- what ends a program or a copy in the middle ----
 
 
-def copying(vm, *flags):
-    """A copy into the guest that has begun, and ends when its input does."""
-    p = vm.root.popen("cp", *flags, "-", f"{vm.name}:/tmp/part/file", stdin=subprocess.PIPE)
-    p.stdin.write("x" * 200_000)
-    p.stdin.flush()
-    run(vm, "sh", "-c", "until ls -A /tmp/part | grep -q .; do :; done")
-    return p
+class Exec:
+    """A program of the guest that runs until somebody ends it."""
+
+    verb = "exec"
+
+    def begin(self, vm, *flags):
+        p = vm.root.popen("exec", "-i", *flags, vm.name, "--", "sh", "-c", "echo here; exec sleep 987654")
+        vivtest.read_until(p.stdout, "here", DEADLINE)
+        return p
+
+    def nothing_is_left(self, vm):
+        return "987654" not in run(vm, "ps").out
 
 
-def nothing_is_left(vm):
-    """What was written in part goes with the stream."""
-    run(vm, "sh", "-c", "while ls -A /tmp/part | grep -q .; do :; done")
-    return run(vm, "ls", "-A", "/tmp/part").out == ""
+class Copy:
+    """A copy into the guest that ends when its input does."""
+
+    verb = "cp"
+
+    def begin(self, vm, *flags):
+        run(vm, "mkdir", "-p", "/tmp/part")
+        p = vm.root.popen("cp", *flags, "-", f"{vm.name}:/tmp/part/file", stdin=subprocess.PIPE)
+        p.stdin.write("x" * 200_000)
+        p.stdin.flush()
+        run(vm, "sh", "-c", "until ls -A /tmp/part | grep -q .; do :; done")
+        return p
+
+    def nothing_is_left(self, vm):
+        """What was written in part goes with the stream."""
+        return run(vm, "sh", "-c", "mkdir -p /tmp/part; while ls -A /tmp/part | grep -q .; do :; done; ls -A /tmp/part").out == ""
 
 
-def test_every_end_in_the_middle_of_a_copy_has_a_name_and_leaves_nothing(vm):
-    run(vm, "mkdir", "/tmp/part")
-    with copying(vm) as p:
-        vivtest.kill(vm.info()["monitor"])
-        assert p.wait(DEADLINE) == 1
-        assert p.stderr.read() == "viv: cp web: its monitor ended in the middle of it\n"
-    assert nothing_is_left(vm)
-    with copying(vm) as p:
+def kill_of(who):
+    return lambda vm, p: vivtest.kill(vm.info()[who])
+
+
+def signal_of(sig):
+    return lambda vm, p: p.send_signal(sig)
+
+
+def kill_agent(vm, _):
+    run(vm, "killall", "-9", "viv-agent", code=125)
+
+
+def pause(vm, p):
+    vm("pause")
+    begin = time.monotonic()
+    p.wait(DEADLINE)
+    assert time.monotonic() - begin < 10
+    vm("resume")
+
+
+def reboot(vm, _):
+    vm("reboot", "--hard", deadline=DEADLINE)
+
+
+# What happens, with which flags; the exit codes of exec and cp; what they say, a pattern.
+GONE = "viv: {verb} web: its monitor ended in the middle of it\n"  # also to take the place of its keeper
+ENDS = {
+    "monitor": (kill_of("monitor"), (), (125, 1), GONE),
+    "keeper": (kill_of("keeper"), (), (125, 1), GONE),
+    "client": (signal_of(signal.SIGKILL), (), (-9, -9), ""),
+    "agent": (kill_agent, (), (125, 1), ".*agent in the guest.*\n"),
+    "pause": (pause, ("--timeout", "3s"), (125, 6), "viv: {verb} web: not over after 3 s: ended\n"),
+    "reboot": (reboot, (), (125, 1), "viv: {verb} web: the guest rebooted\n"),
+}
+
+
+@pytest.fixture(scope="module")
+def shared(module_root, guest):
+    return module_root.qemu("web", guest, agent={"enabled": "on"}).boot()
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("job", [Exec(), Copy()], ids=["exec", "cp"])
+def test_every_end_in_the_middle_has_a_name_and_leaves_nothing(shared, job, end):
+    happens, flags, codes, says = ENDS[end]
+    with job.begin(shared, *flags) as p:
+        happens(shared, p)
+        assert p.wait(DEADLINE) == codes[job.verb == "cp"]
+        assert re.fullmatch(says.format(verb=job.verb), p.stderr.read())
+    shared("wait", "ready", deadline=DEADLINE)
+    assert job.nothing_is_left(shared)
+
+
+def test_an_interrupt_is_the_programs_and_ends_a_copy(shared):
+    """The guest's own status is known then; a copy has none."""
+    with Exec().begin(shared) as p:
+        p.send_signal(signal.SIGTERM)
+        assert (p.wait(DEADLINE), p.stderr.read()) == (143, "")
+    with Copy().begin(shared) as p:
         p.send_signal(signal.SIGINT)
-        assert p.wait(DEADLINE) == 130
-        assert p.stderr.read() == "viv: cp web: interrupted: what was begun is undone\n"
-    assert nothing_is_left(vm)
-    with copying(vm) as p:
-        p.send_signal(signal.SIGKILL)
-    assert nothing_is_left(vm)
-    with copying(vm) as p:
-        run(vm, "killall", "-9", "viv-agent", code=125)
-        assert p.wait(DEADLINE) == 1
-        assert "agent in the guest" in p.stderr.read()
-    assert nothing_is_left(vm)
-    with copying(vm, "--timeout", "3s") as p:
-        vm("pause")
-        assert p.wait(DEADLINE) == 6
-        assert p.stderr.read().startswith("viv: cp web: not over after 3 s")
-        vm("resume")
-    assert nothing_is_left(vm)
-    with copying(vm) as p:
-        vm("reboot", "--hard", deadline=DEADLINE)
-        assert p.wait(DEADLINE) == 1
-        assert p.stderr.read() == "viv: cp web: the guest rebooted\n"
+        assert (p.wait(DEADLINE), p.stderr.read()) == (130, "viv: cp web: interrupted: what was begun is undone\n")
+    assert Exec().nothing_is_left(shared) and Copy().nothing_is_left(shared)
 
 
 def test_files_and_trees_go_both_ways(vm, tmp_path):
