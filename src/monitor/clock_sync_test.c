@@ -12,28 +12,10 @@ static struct rig_end agent;
 
 /* ---- help ---- */
 
-static void settle(void)
-{
-    do
-        rig_settle(&rig);
-    while (rig_end_take(&agent));
-}
-
-/* The guest's agent opens its end. */
-static void meet(void)
-{
-    rig_settle(&rig);
-    assert_true(rig_driver.agent_fd >= 0);
-    rig_end_begin(&agent, rig_driver.agent_fd, VIVI_AW_AGENT);
-    rig_driver.agent_fd = -1;
-    settle();
-    assert_true(vivi_agent_up(rig.m));
-}
-
 static void does(const char *verb)
 {
     rig_expect(&rig, &rig.client, rig_ask(&rig, &rig.client, verb, NULL, NULL), "ok");
-    settle();
+    rig_agent_settle(&rig, &agent);
 }
 
 static void stand_still(void)
@@ -58,14 +40,7 @@ static void was_told(unsigned times)
 
 static void answers(const char *fields)
 {
-    char text[200];
-    size_t n = strlen(fields) + 1;
-
-    assert_true(n < sizeof(text));
-    for (size_t i = 0; i < n; i++)
-        text[i] = (char)(fields[i] == ' ' ? '\0' : fields[i]);
-    assert_true(rig_end_say(&agent, VIVI_AW_RESULT, agent.stream, text, n));
-    settle();
+    rig_agent_answers(&rig, &agent, fields);
 }
 
 static void another_monitor(void)
@@ -126,7 +101,7 @@ static int open_plain(void **state)
 {
     int r = open_with(state, "");
 
-    meet();
+    rig_agent_meet(&rig, &agent);
     return r;
 }
 
@@ -134,7 +109,7 @@ static int open_off(void **state)
 {
     int r = open_with(state, "agent: {sync_clock: false}\n");
 
-    meet();
+    rig_agent_meet(&rig, &agent);
     return r;
 }
 
@@ -146,8 +121,7 @@ static int open_alone(void **state)
 static int close_all(void **state)
 {
     rig_close(*state);
-    vivi_close(&agent.fd);
-    vivi_close(&rig_driver.agent_fd);
+    rig_agent_close(&agent);
     return 0;
 }
 
@@ -209,7 +183,7 @@ static void it_is_told_when_its_agent_is_there(void **state)
     does("pause");
     does("resume");
     assert_true(is_due());
-    meet();
+    rig_agent_meet(&rig, &agent);
     was_told(1);
     answers("adjusted_ns=2000000000");
     told_is(1, 2000);
@@ -222,7 +196,7 @@ static void what_goes_on_from_a_snapshot_is_told(void **state)
 
     (void)state;
     rig_expect(&rig, &rig.client, id, "ok");
-    settle();
+    rig_agent_settle(&rig, &agent);
     was_told(1); /* it stood still for that, too */
     answers("adjusted_ns=0");
     does("kill");
@@ -230,7 +204,7 @@ static void what_goes_on_from_a_snapshot_is_told(void **state)
     id = rig_ask(&rig, &rig.client, "restore", NULL, "{\"name\":\"s1\"}");
     rig_expect(&rig, &rig.client, id, "ok");
     assert_int_equal(rig_driver.how, VIVI_HOW_RESTORE);
-    meet();
+    rig_agent_meet(&rig, &agent);
     was_told(1);
     answers("adjusted_ns=86400000000000");
     told_is(1, 86400000);
@@ -241,7 +215,7 @@ static void what_comes_by_a_migration_is_told(void **state)
     (void)state;
     rig.m->st.state = VIV_ST_INCOMING; /* what a receiver is until the machine is there */
     vivi_life_set_state(rig.m, VIV_ST_RUNNING, NULL);
-    settle();
+    rig_agent_settle(&rig, &agent);
     was_told(1);
 }
 
@@ -250,7 +224,7 @@ static void somebody_elses_pause_counts_as_well(void **state)
     (void)state;
     rig_tell(VIVI_EV_STATE, VIV_ST_PAUSED, NULL);
     rig_tell(VIVI_EV_STATE, VIV_ST_RUNNING, NULL);
-    settle();
+    rig_agent_settle(&rig, &agent);
     was_told(1);
 }
 
@@ -271,7 +245,7 @@ static void a_reboot_reads_the_clock_itself(void **state)
     rig_tell(VIVI_EV_RESET, 7, NULL);
     rig_settle(&rig);
     assert_false(is_due());
-    meet();
+    rig_agent_meet(&rig, &agent);
     was_told(0);
 }
 
@@ -283,16 +257,16 @@ static void a_monitor_that_dies_before_leaves_it_to_the_next(void **state)
     stand_still();
     was_told(1);
     another_monitor(); /* asked, and died before the answer */
-    meet();
+    rig_agent_meet(&rig, &agent);
     was_told(1);
     another_monitor();
-    meet();
+    rig_agent_meet(&rig, &agent);
     was_told(1);
     answers("adjusted_ns=3000000000");
     told_is(1, 3000);
     assert_false(is_due());
     another_monitor();
-    meet();
+    rig_agent_meet(&rig, &agent);
     was_told(0); /* it is done */
 }
 
@@ -302,10 +276,10 @@ static void one_that_dies_between_resume_and_its_record_leaves_it_too(void **sta
     does("pause");
     rig_driver.resume = RIG_NEVER;
     (void)rig_ask(&rig, &rig.client, "resume", NULL, NULL);
-    settle();
+    rig_agent_settle(&rig, &agent);
     rig_driver.adopt_state = VIV_ST_RUNNING; /* the VMM has done it */
     another_monitor();
-    meet();
+    rig_agent_meet(&rig, &agent);
     was_told(1);
 }
 
@@ -331,7 +305,7 @@ static void an_agent_that_does_not_answer_is_asked_three_times(void **state)
         assert_int_equal(agent.counts[VIVI_AW_OPEN], i);
         assert_true(is_due());
         rig_advance(&rig, 10000);
-        settle();
+        rig_agent_settle(&rig, &agent);
     }
     assert_int_equal(agent.counts[VIVI_AW_OPEN], 3);
     assert_false(is_due());
@@ -354,7 +328,7 @@ static void a_session_that_ends_before_the_answer_is_followed_by_another(void **
     stand_still();
     vivi_aw_connected(&agent.wire, 777, true);
     rig_end_greet(&agent);
-    settle();
+    rig_agent_settle(&rig, &agent);
     was_told(2);
     answers("adjusted_ns=4000000000");
     told_is(1, 4000);
@@ -374,7 +348,7 @@ static void a_pause_before_the_answer_makes_the_request_void(void **state)
     does("resume");
     was_told(2);
     assert_true(rig_end_say(&agent, VIVI_AW_RESULT, first, "adjusted_ns=9000000000", 23));
-    settle();
+    rig_agent_settle(&rig, &agent);
     told_is(0, 0); /* it was given up */
     answers("adjusted_ns=3600000000000");
     told_is(1, 3600000);
@@ -388,7 +362,7 @@ static void the_end_of_the_vm_forgets_it(void **state)
     assert_false(is_due());
     vivi_close(&agent.fd);
     does("start");
-    meet();
+    rig_agent_meet(&rig, &agent);
     was_told(0);
 }
 

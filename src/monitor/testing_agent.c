@@ -87,3 +87,38 @@ void rig_end_begin(struct rig_end *e, int fd, enum vivi_aw_role role)
     vivi_aw_init(&e->wire, role, e->in, sizeof(e->in), 12345 + (uint64_t)role);
     rig_end_greet(e);
 }
+
+void rig_agent_settle(struct rig *r, struct rig_end *agent)
+{
+    do
+        rig_settle(r);
+    while (rig_end_take(agent));
+}
+
+void rig_agent_meet(struct rig *r, struct rig_end *agent)
+{
+    rig_settle(r);
+    assert_true(rig_driver.agent_fd >= 0);
+    rig_end_begin(agent, rig_driver.agent_fd, VIVI_AW_AGENT);
+    rig_driver.agent_fd = -1;
+    rig_agent_settle(r, agent);
+    assert_true(vivi_agent_up(r->m));
+}
+
+void rig_agent_answers(struct rig *r, struct rig_end *agent, const char *fields)
+{
+    char text[200];
+    size_t n = strlen(fields) + 1;
+
+    assert_true(n <= sizeof(text));
+    for (size_t i = 0; i < n; i++)
+        text[i] = (char)(fields[i] == ' ' ? '\0' : fields[i]);
+    assert_true(rig_end_say(agent, VIVI_AW_RESULT, agent->stream, text, n > 1 ? n : 0));
+    rig_agent_settle(r, agent);
+}
+
+void rig_agent_close(struct rig_end *agent)
+{
+    vivi_close(&agent->fd);
+    vivi_close(&rig_driver.agent_fd);
+}

@@ -26,3 +26,12 @@ bool rig_end_say(struct rig_end *e, enum vivi_aw_type type, uint32_t stream, con
 void rig_end_greet(struct rig_end *e); /* what its wire owes */
 /* Takes what came; true: something did. */
 bool rig_end_take(struct rig_end *e);
+
+/* ---- the guest's agent, where there is no client ---- */
+
+void rig_agent_settle(struct rig *r, struct rig_end *agent);
+/* It opens its end of the channel that the driver gave last, and is in session. */
+void rig_agent_meet(struct rig *r, struct rig_end *agent);
+/* RESULT of the last request: "a=b c=d". */
+void rig_agent_answers(struct rig *r, struct rig_end *agent, const char *fields);
+void rig_agent_close(struct rig_end *agent); /* also one that never met */
