@@ -40,6 +40,7 @@ struct foreground {
     char state[24], reason[40]; /* as last told */
     bool began; /* the VM was seen starting: what is told from now on is about this run */
     bool ended;
+    bool early;     /* interrupted before the start was through: it may have stopped nothing */
     bool given_up;  /* a third interrupt */
     int start_code; /* of a failed start; 0 = it did not fail */
 };
@@ -221,6 +222,22 @@ static void fail(struct foreground *f, const viv_error *err)
     (void)vivi_cli_fail(f->c, viv_vm_name(f->vm), err);
 }
 
+/* Stops it after the first interrupt, kills it after the second. Done already is fine. */
+static void end(struct foreground *f)
+{
+    viv_error err = VIV_ERROR_INIT;
+    int r = 0;
+
+    if (f->signals == 1)
+        r = viv_vm_stop(f->vm, NULL, &f->stop, NULL, &err);
+    else
+        r = viv_vm_kill(f->vm, NULL, &f->kill, NULL, &err);
+    if (r < 0 && r != -VIV_E_NOT_FOUND)
+        fail(f, &err);
+    if (r < 0)
+        f->ended = f->ended || at_end(f);
+}
+
 static void start_done(struct foreground *f)
 {
     cleanup_rec viv_rec *result = NULL;
@@ -232,11 +249,14 @@ static void start_done(struct foreground *f)
     if (r >= 0) {
         vivi_say_accel(f->c, result);
         connect_bell(f);
-        (void)vivi_start_await(&s, f->vm, &f->ready, NULL);
+        if (!f->signals)
+            (void)vivi_start_await(&s, f->vm, &f->ready, NULL);
         return;
     }
-    if (f->signals && r == -VIV_E_CANCELLED)
-        return; /* our own stop took over */
+    if (f->signals && r == -VIV_E_CANCELLED) { /* our own stop took over */
+        f->ended = f->ended || at_end(f);
+        return;
+    }
     fail(f, &err);
     f->start_code = viv_code_exit(err.code);
     f->ended = true;
@@ -275,27 +295,23 @@ static void check_operations(struct foreground *f)
         ending_done(f, &f->stop);
     if (f->kill && viv_op_done(f->kill))
         ending_done(f, &f->kill);
+    if (f->early && !f->start && !f->stop && !f->kill) {
+        f->early = false;
+        if (!f->ended)
+            end(f);
+    }
 }
 
 static void on_signal(struct foreground *f)
 {
-    viv_error err = VIV_ERROR_INIT;
-    int r = 0;
-
     f->signals++;
-    if (f->signals == 1) {
-        say(f, "stopping; once more kills it");
-        r = viv_vm_stop(f->vm, NULL, &f->stop, NULL, &err);
-    } else if (f->signals == 2) {
-        say(f, "killing");
-        r = viv_vm_kill(f->vm, NULL, &f->kill, NULL, &err);
-    } else {
+    f->early = f->start;
+    if (f->signals > 2) {
         f->given_up = true;
+        return;
     }
-    if (r < 0 && r != -VIV_E_NOT_FOUND)
-        fail(f, &err);
-    if (r < 0)
-        f->ended = f->ended || at_end(f);
+    say(f, f->signals == 1 ? "stopping; once more kills it" : "killing");
+    end(f);
 }
 
 /* ---- the loop ---- */

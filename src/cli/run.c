@@ -5,6 +5,7 @@
 #include "cli/guest.h"
 #include "cli/making.h"
 #include "cli/say.h"
+#include "cli/signals.h"
 #include "cli/start.h"
 
 static void say_name(struct vivi_cli *c, const struct vivi_job *job)
@@ -55,10 +56,13 @@ static int refuse_running(struct vivi_cli *c, viv_vm *vm)
 
 static int attend(struct vivi_cli *c, viv_vm *vm, bool changed, const struct vivi_foreground *how)
 {
-    int code = changed ? 0 : refuse_running(c, vm);
+    int code = changed ? 0 : refuse_running(c, vm), signal_fd;
+    viv_error err = VIV_ERROR_INIT;
 
     if (code)
         return code;
+    if (vivi_signals_catch(&signal_fd, &err) < 0) /* whoever reads "created" may interrupt */
+        return vivi_cli_fail(c, viv_vm_name(vm), &err);
     if (changed && !c->quiet)
         vivi_cli_note(c, "%s: created", viv_vm_name(vm));
     return c->args.rest ? vivi_run_command(c, vm, how) : vivi_foreground_run(c, vm, how);

@@ -196,6 +196,19 @@ def test_the_first_interrupt_stops_the_guest_gracefully(root):
     assert vm.info()["stop"]["rung"] == "acpi"
 
 
+@pytest.mark.parametrize("line", ["created", "starting", "running"])
+def test_an_interrupt_at_any_time_is_not_lost(root, line):
+    """Also one that comes before there is anything to stop; and --rm leaves nothing."""
+    config = root.config("web", driver="fake", fake={"script": "ready after=1ms"})
+    for _ in range(5):
+        with root.popen("run", "--rm", config) as p:
+            said = vivtest.read_until(p.stderr, f"web: {line}\n")
+            p.send_signal(signal.SIGINT)
+            _, rest = p.communicate(timeout=vivtest.DEADLINE)
+            assert p.returncode == 0, said + rest
+        assert root("ps", "-q").out == "", said + rest
+
+
 def test_the_second_interrupt_kills(root):
     vm, p = start_foreground(root, "ready after=1ms; ignore-button")
     with p:

@@ -15,7 +15,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 SOURCES = sorted(glob.glob(TOP + "/man/*.scd.in"))
 
 # These go on until they are interrupted: the test does that once they have said something.
-ENDLESS = (["console"], ["logs", "-f"], ["events"])
+ENDLESS = (["console"], ["logs", "-f"], ["events"], ["run", "--rm"])
 
 
 def examples(path):
@@ -37,7 +37,7 @@ def example_root(root, tmp_path):
     (tmp_path / "images" / "demo" / "image.yaml").write_text(
         "driver: fake\nfake: {script: 'agent; ready after=5ms ip=192.0.2.7; line every=50ms'}\n")
     (tmp_path / "web.yaml").write_text(
-        "name: web\ndriver: fake\nfake: {script: 'ready after=5ms; poweroff after=100ms'}\n")
+        "name: web\ndriver: fake\nfake: {script: 'ready after=5ms'}\n")
     root.env["VIV_IMAGES"] = str(tmp_path / "images")
     root.env.update(EDITOR="true", VISUAL="")  # leaves the text as it is
     root.env["PATH"] = os.path.dirname(root.viv) + ":" + root.env["PATH"]
