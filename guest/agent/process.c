@@ -138,34 +138,37 @@ static void input_ready(struct agent *a, struct source *s, uint32_t events)
     input_flush(s->owner);
 }
 
+/* Waits here until the child takes it, bounded by the window. False: out of memory. */
+static bool hold(struct process *p, const char *data, size_t len)
+{
+    size_t waits = p->held_len - p->held_at;
+    char *grown;
+
+    if (waits > 0)
+        memmove(p->held, p->held + p->held_at, waits);
+    p->held_at = 0;
+    p->held_len = waits;
+    grown = realloc(p->held, waits + len);
+    if (grown == NULL)
+        return false;
+    p->held = grown;
+    memcpy(p->held + waits, data, len);
+    p->held_len += len;
+    return true;
+}
+
 static void on_data(struct stream *s, const struct vivi_aw_frame *f)
 {
     struct process *p = process_of(s);
     size_t n = f->len;
 
     if (p->in.fd >= 0 && !p->in_ended && f->channel == VIVI_AW_STDIN) {
-        char *grown;
-        size_t rest, waits = p->held_len - p->held_at;
-
-        n = waits == 0 ? offer(p, f->payload, f->len) : 0;
-        rest = f->len - n;
-        if (rest > 0) {
-            /* Bounded by the window. */
-            if (waits > 0)
-                memmove(p->held, p->held + p->held_at, waits);
-            grown = realloc(p->held, waits + rest);
-            p->held_at = 0;
-            p->held_len = waits;
-            if (grown == NULL) {
-                input_close(p); /* the child sees an early end, which its own check will tell */
-                rest = 0;
-                n = f->len;
-            } else {
-                p->held = grown;
-                memcpy(p->held + waits, f->payload + n, rest);
-                p->held_len += rest;
-                source_arm(s->agent, &p->in, EPOLLOUT);
-            }
+        n = p->held_len == p->held_at ? offer(p, f->payload, f->len) : 0;
+        if (n < f->len && hold(p, f->payload + n, f->len - n)) {
+            source_arm(s->agent, &p->in, EPOLLOUT);
+        } else if (n < f->len) {
+            input_close(p); /* the child sees an early end, which its own check will tell */
+            n = f->len;
         }
     }
     stream_consumed(s, n);
@@ -721,20 +724,21 @@ int process_open(struct agent *a, const struct vivi_aw_frame *f, viv_error *err)
 {
     struct start s = {
         .w = worker_find(vivi_aw_kind(f->payload, f->len)), .f = f, .t = PLUMBING_NONE};
-    struct process *p = NULL;
+    struct process *p = calloc(1, sizeof(*p));
     pid_t pid = -1;
-    int r = s.w == NULL ? request_parse(f, &s.q, err) : 0;
+    int r;
 
+    if (p == NULL)
+        return vivi_fail_oom(err);
+    r = s.w == NULL ? request_parse(f, &s.q, err) : 0;
     if (r == 0)
         r = lay_pipes(&s.t, s.w, &s.q, err);
-    if (r == 0 && (p = calloc(1, sizeof(*p))) == NULL)
-        r = vivi_fail_oom(err);
     if (r == 0 && (pid = begin(&s, p, err)) < 0)
         r = (int)pid;
     if (r == 0) {
         begun(a, &s, p, pid);
     } else {
-        free(p != NULL ? p->record : NULL);
+        free(p->record);
         free(p);
     }
     plumbing_done(&s.t);
