@@ -76,15 +76,28 @@ static int preflight(viv_vm *m, const struct vivi_vmdir *d, enum vivi_need need,
 }
 
 /* Times of the configuration, for deadlines; what cannot be read has its default. */
+/* config.json, the caller's; NULL: it cannot be read, which the monitor tells. */
+static json_t *config_of(const struct vivi_vmdir *d)
+{
+    json_t *config = NULL;
+
+    return vivi_json_read(d->fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &config, NULL) < 0
+               ? NULL
+               : config;
+}
+
+static int64_t ms_in(const json_t *config, const char *path, int64_t def)
+{
+    const json_t *j = vivi_json_at(config, path);
+
+    return json_is_integer(j) ? (int64_t)json_integer_value(j) : def;
+}
+
 int64_t vivi_config_ms(const struct vivi_vmdir *d, const char *path, int64_t def)
 {
-    cleanup_json json_t *config = NULL;
-    const json_t *j;
+    cleanup_json json_t *config = config_of(d);
 
-    if (vivi_json_read(d->fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &config, NULL) < 0)
-        return def;
-    j = vivi_json_at(config, path);
-    return json_is_integer(j) ? (int64_t)json_integer_value(j) : def;
+    return ms_in(config, path, def);
 }
 
 int vivi_call_ms(const viv_opts *o, const char *key, int64_t def, int64_t *ret, viv_error *err)
@@ -124,7 +137,7 @@ static bool was_stopped(const struct vivi_call *c)
            !vivi_state_has_vmm(c->s.state) && strcmp(c->s.desired, VIVI_DESIRED_STOPPED) == 0;
 }
 
-static int start_request(struct vivi_call *c, viv_error *err)
+static int start_request(struct vivi_call *c, const json_t *config, viv_error *err)
 {
     const char *wait = vivi_opt_str(c->o, "wait", "running");
     bool ready = strcmp(wait, "ready") == 0;
@@ -138,8 +151,7 @@ static int start_request(struct vivi_call *c, viv_error *err)
                             wait);
     if (r < 0)
         return r;
-    ready_ms =
-        given >= 0 ? given : EMULATED_FACTOR * vivi_config_ms(&c->d, "ready.timeout", READY_MS);
+    ready_ms = given >= 0 ? given : EMULATED_FACTOR * ms_in(config, "ready.timeout", READY_MS);
     c->q.timeout_us = vivi_call_after(ready && start_ms >= 0 ? start_ms + ready_ms : start_ms);
     (void)snprintf(c->q.late, sizeof(c->q.late),
                    ready ? "not ready after %g s; it goes on running"
@@ -158,14 +170,11 @@ static int start_request(struct vivi_call *c, viv_error *err)
 /* The numbers of the configuration are the caller's descriptors. One that is not open there may be
  * held from an earlier start: the monitor knows. What is close-on-exec did not come with the
  * program, but is of its own making, as all of ours are. */
-static void add_own_fds(struct vivi_call *c)
+static void add_own_fds(struct vivi_call *c, const json_t *config)
 {
-    cleanup_json json_t *config = NULL;
     size_t i;
     json_t *net;
 
-    if (vivi_json_read(c->d.fd, VIVI_CONFIG_FILE, VIVI_DOCUMENT_MAX_BYTES, &config, NULL) < 0)
-        return;
     json_array_foreach(json_object_get(config, "nets"), i, net)
     {
         const char *id = json_string_value(json_object_get(net, "id"));
@@ -178,12 +187,12 @@ static void add_own_fds(struct vivi_call *c)
     }
 }
 
-static int give_nics(struct vivi_call *c, viv_error *err)
+static int give_nics(struct vivi_call *c, const json_t *config, viv_error *err)
 {
     json_t *ids = NULL;
 
     if (vivi_opt_bool(c->o, "own_fds", false))
-        add_own_fds(c);
+        add_own_fds(c, config);
     if (vivi_given_add(&c->q.nics, &c->m->given, err) < 0)
         return -VIV_E_INVALID;
     if (c->q.nics.n == 0)
@@ -196,10 +205,11 @@ static int give_nics(struct vivi_call *c, viv_error *err)
 
 static int prepare_start(struct vivi_call *c, json_t **ret_local, viv_error *err)
 {
-    int r = start_request(c, err);
+    cleanup_json json_t *config = config_of(&c->d); /* read once for all that a start needs of it */
+    int r = start_request(c, config, err);
 
     if (r == 0)
-        r = give_nics(c, err);
+        r = give_nics(c, config, err);
     if (r < 0 || !was_stopped(c))
         return r;
     *ret_local = vivi_call_as_it_is(&c->s);
