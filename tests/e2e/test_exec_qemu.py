@@ -44,7 +44,7 @@ def test_a_command_of_a_real_guest(vm):
 
 
 def much_goes_both_ways(vm, tmp_path, mib):
-    """Through exec's input and output, and by cp into the guest and back: each byte arrives."""
+    """Through exec's input and output, by cp into the guest and back, and to cp's output: each byte arrives."""
     data, back = tmp_path / "data", tmp_path / "back"
     block = os.urandom(1 << 20)
     with open(data, "wb") as f:
@@ -65,6 +65,8 @@ def much_goes_both_ways(vm, tmp_path, mib):
     back.unlink()
     vm.root("cp", "web:/tmp/copy", back, deadline=10 * DEADLINE)
     assert hashlib.sha256(back.read_bytes()).hexdigest() == wanted
+    with subprocess.Popen([vm.root.viv, "cp", "web:/tmp/copy", "-"], env=vm.root.env, stdout=subprocess.PIPE) as p:
+        assert hashlib.file_digest(p.stdout, "sha256").hexdigest() == wanted and p.wait(DEADLINE) == 0
 
 
 def many_at_once(vm, n):
