@@ -75,7 +75,6 @@ static int preflight(viv_vm *m, const struct vivi_vmdir *d, enum vivi_need need,
     return vivi_state_writable(s, err);
 }
 
-/* Times of the configuration, for deadlines; what cannot be read has its default. */
 /* config.json, the caller's; NULL: it cannot be read, which the monitor tells. */
 static json_t *config_of(const struct vivi_vmdir *d)
 {
@@ -86,6 +85,7 @@ static json_t *config_of(const struct vivi_vmdir *d)
                : config;
 }
 
+/* Times of the configuration, for deadlines; what cannot be read has its default. */
 static int64_t ms_in(const json_t *config, const char *path, int64_t def)
 {
     const json_t *j = vivi_json_at(config, path);
