@@ -206,6 +206,7 @@ void vivi_op_after_end(struct vivi_monitor *m)
         m->op.verb != VIVI_VERB_NONE || m->removed)
         return;
     forget_caller(m);
+    vivi_nics_let_go(m);
     if (m->st.remove_when_ended && m->st.state != VIV_ST_CREATED)
         vivi_op_remove_now(m);
 }

@@ -736,6 +736,7 @@ static void conclude(struct vivi_monitor *m, enum vivi_reason reason, const char
     vivi_migrate_concluded(m, reason);
     vivi_apply_columns(m);
     vivi_op_restart_schedule(m, reason);
+    vivi_nics_let_go(m); /* before anybody is told that it has ended */
     vivi_life_set_state(m, to, m->st.reason);
     m->cause = VIVI_CAUSE_NONE;
     m->ending = VIVI_REASON_NONE;

@@ -69,11 +69,21 @@ void vivi_nics_drop_others(struct vivi_monitor *m, const struct vivi_config *c)
         char name[VIVI_KEEPER_NAME_MAX];
 
         (void)snprintf(name, sizeof(name), "%s", m->fds.items[i].name);
-        if (strncmp(name, VIVI_NIC_FD, head) != 0 || find(c, name + head))
+        if (strncmp(name, VIVI_NIC_FD, head) != 0 || (c && find(c, name + head)))
             continue;
         (void)vivi_keeper_drop(&m->keeper, name, NULL); /* the keeper's death is told elsewhere */
         vivi_fds_drop(&m->fds, name);
     }
+}
+
+/* Whoever stays on for a while, as keeper and monitor do, would keep the devices from others. */
+void vivi_nics_let_go(struct vivi_monitor *m)
+{
+    enum vivi_verb verb = m->op.verb;
+
+    if (m->st.next_start_at_ms == 0 && (verb == VIVI_VERB_NONE || verb == VIVI_VERB_STOP ||
+                                        verb == VIVI_VERB_KILL || verb == VIVI_VERB_REMOVE))
+        vivi_nics_drop_others(m, NULL);
 }
 
 int vivi_nics_check(const struct vivi_monitor *m, const struct vivi_config *c, viv_error *err)

@@ -1,7 +1,7 @@
 /*
  * NICs of type fd: a TAP device that whoever starts the VM has opened. It comes with the start,
- * the keeper holds it under VIVI_NIC_FD and the NIC's id as long as it lives, and every run until
- * then uses it: a reboot and the restart policy need nobody who gives it again.
+ * the keeper holds it under VIVI_NIC_FD and the NIC's id until the VM has ended and does not start
+ * again by itself: a reboot and the restart policy need nobody who gives it again.
  */
 #pragma once
 
@@ -16,8 +16,11 @@ struct vivi_monitor;
  */
 int vivi_nics_take(struct vivi_monitor *m, const json_t *args, struct vivi_frame *f, size_t first,
                    viv_error *err);
-/* Those that no NIC has any more are given up: a TAP device that is held stays busy. */
+/* Those that no NIC of c has (any more; NULL: all) are given up: a TAP device that is held stays
+ * busy. */
 void vivi_nics_drop_others(struct vivi_monitor *m, const struct vivi_config *c);
+/* Nothing runs: all of them, unless it starts again by itself. */
+void vivi_nics_let_go(struct vivi_monitor *m);
 /* Every NIC of type fd has one. INVALID. */
 int vivi_nics_check(const struct vivi_monitor *m, const struct vivi_config *c, viv_error *err);
 /* Whether it can be saved and restored. UNSUPPORTED, with the field. */

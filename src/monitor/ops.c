@@ -347,6 +347,8 @@ static int begin_start(struct ask *a, viv_error *err)
     r = vivi_nics_take(m, q->args, a->f, q->foreground ? 1 : 0, err);
     if (r >= 0)
         r = vivi_start_prepare(m, &l, &problems, err);
+    if (r < 0)
+        vivi_nics_let_go(m);
     if (r < 0 && problems) {
         vivi_serve_problems(a->c, q->id, err, problems);
         return 0;
