@@ -277,12 +277,19 @@ VIV_API int viv_vm_restore(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_re
  *     connections, or the VMM's own. Over when the VM runs there (its state here is stopped) or
  *     goes on here (an error). A note at least every second: doing, elapsed_ms.
  *   settle: arrived, what the other end says about a VM of which this end cannot know.
+ *   log: once it runs there: answers at once with "part", an object for viv_vm_receive: start and
+ *     size of the serial log (see viv_vm_log_open), and its boots. With lost, a number of bytes
+ *     that did not get there: an event tells it.
  * viv_create_incoming: offer, as JSON text. A VM that nothing but viv_vm_receive makes run. Errors:
  *   EXISTS the name or the uuid is in use; UNSUPPORTED the VMM, or the CPU, is not one that could
  *   take it; as viv_create what the configuration names and is not here.
  * viv_vm_receive: offer; listen, "unix" or "tcp:HOST:PORT"; tls_dir; wait_ms for somebody to come
  *   (60 s). Over when it runs here. A note says where it listens: listening, the url. With abort
- *   only: nobody will come; ends like the receive that is in flight.
+ *   only: nobody will come; ends like the receive that is in flight. With log, the serial log of
+ *   there comes in front of the one here; answers at once with "bytes": room, how many it takes, 0
+ *   it has them already, negative it takes none; put, with part (JSON text), at, an offset in the
+ *   log there, and data, base64 of at most 1 MiB; take, with part, when all was put: only now they
+ *   are shown, and how many that are.
  */
 VIV_API int viv_vm_migrate(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_result,
                            viv_error *err);

@@ -59,5 +59,5 @@ int vivi_punch_head(int fd, uint64_t end_bytes, viv_error *err);
  * disk. The file's size stays. UNSUPPORTED where the file system cannot; IO with errno ENOSPC.
  */
 int vivi_reserve(int fd, uint64_t from, uint64_t bytes, viv_error *err);
-/* First byte that holds data; the size when all is hole. Moves the file position. */
-int vivi_data_start(int fd, uint64_t *ret_offset, viv_error *err);
+/* First byte from there on that holds data; the size when all is hole. Moves the file position. */
+int vivi_data_start(int fd, uint64_t from, uint64_t *ret_offset, viv_error *err);

@@ -67,9 +67,9 @@ int vivi_reserve(int fd, uint64_t from, uint64_t bytes, viv_error *err)
     return 0;
 }
 
-int vivi_data_start(int fd, uint64_t *ret_offset, viv_error *err)
+int vivi_data_start(int fd, uint64_t from, uint64_t *ret_offset, viv_error *err)
 {
-    off_t at = lseek(fd, 0, SEEK_DATA);
+    off_t at = lseek(fd, (off_t)from, SEEK_DATA);
 
     if (at < 0 && errno == ENXIO)
         at = lseek(fd, 0, SEEK_END);

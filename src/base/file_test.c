@@ -267,7 +267,7 @@ static void a_punched_head_frees_space_and_moves_no_offset(void **state)
 
     memset(block, 'x', sizeof(block));
     assert_int_equal(pwrite(fd, block, sizeof(block), 0), sizeof(block));
-    assert_int_equal(vivi_data_start(fd, &start, NULL), 0);
+    assert_int_equal(vivi_data_start(fd, 0, &start, NULL), 0);
     assert_int_equal(start, 0);
     assert_int_equal(fstat(fd, &before), 0);
     if (vivi_punch_head(fd, 4095, NULL) == -VIV_E_UNSUPPORTED) {
@@ -277,14 +277,14 @@ static void a_punched_head_frees_space_and_moves_no_offset(void **state)
     assert_int_equal(vivi_punch_head(fd, 40000, NULL), 0);
     assert_int_equal(fstat(fd, &after), 0);
     assert_true(after.st_size == before.st_size && after.st_blocks < before.st_blocks);
-    assert_int_equal(vivi_data_start(fd, &start, NULL), 0);
+    assert_int_equal(vivi_data_start(fd, 0, &start, NULL), 0);
     assert_int_equal(start, 36864);
     assert_int_equal(pread(fd, &c, 1, 36863), 1);
     assert_int_equal(c, 0);
     assert_int_equal(pread(fd, &c, 1, 36864), 1);
     assert_int_equal(c, 'x');
     assert_int_equal(vivi_punch_head(fd, 65536, NULL), 0);
-    assert_int_equal(vivi_data_start(fd, &start, NULL), 0);
+    assert_int_equal(vivi_data_start(fd, 0, &start, NULL), 0);
     assert_int_equal(start, 65536);
 }
 
@@ -313,7 +313,7 @@ static void a_pipe_has_no_data_start(void **state)
 
     (void)state;
     assert_int_equal(vivi_pipe(fds, NULL), 0);
-    assert_int_equal(vivi_data_start(fds[0], &start, NULL), -VIV_E_IO);
+    assert_int_equal(vivi_data_start(fds[0], 0, &start, NULL), -VIV_E_IO);
     assert_int_equal(start, 7);
     assert_int_equal(vivi_write_full(fds[1], "from a pipe", 11, -1, NULL), 0);
     vivi_close(&fds[1]);

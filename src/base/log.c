@@ -27,7 +27,7 @@ void vivi_log_to(int fd, const char *who, enum vivi_log_level most, size_t max_b
     sink.most = most;
     sink.max_bytes = max_bytes;
     sink.start = 0;
-    if (fd >= 0 && max_bytes > 0 && vivi_data_start(fd, &sink.start, NULL) < 0)
+    if (fd >= 0 && max_bytes > 0 && vivi_data_start(fd, 0, &sink.start, NULL) < 0)
         sink.max_bytes = 0; /* a terminal or a pipe has no head to punch */
 }
 

@@ -72,7 +72,7 @@ static void an_old_head_is_punched_out_so_that_the_limit_stays(void **state)
     }
     vivi_log_to(-1, NULL, VIVI_LOG_INFO, 0);
     assert_int_equal(fstat(fd, &st), 0);
-    assert_int_equal(vivi_data_start(fd, &start, NULL), 0);
+    assert_int_equal(vivi_data_start(fd, 0, &start, NULL), 0);
     assert_true(st.st_size > 100000); /* offsets stay true */
     assert_true((uint64_t)st.st_size - start >= 16384);
     assert_true(most_kept <= 2 * 16384 + 8192);

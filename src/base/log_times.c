@@ -109,7 +109,7 @@ static void trim(const struct vivi_log_times *t, int log_fd)
     uint64_t start = 0, told = 0; /* the first kept byte, and who tells of it */
 
     if (log_fd >= 0)
-        (void)vivi_data_start(log_fd, &start, NULL);
+        (void)vivi_data_start(log_fd, 0, &start, NULL);
     if (first_beyond(t->fd, t->n, start, &told, NULL) < 0)
         return;
     if (told > end)

@@ -172,7 +172,7 @@ static void old_records_are_freed_with_the_head_of_the_log(void **state)
     assert_true(log >= 0);
     assert_int_equal(ftruncate(log, 1 << 20), 0); /* all of it is a hole but for the end */
     assert_int_equal(pwrite(log, "end", 3, (1 << 20) - 3), 3);
-    if (vivi_data_start(log, &start, NULL) < 0 || start == 0 ||
+    if (vivi_data_start(log, 0, &start, NULL) < 0 || start == 0 ||
         vivi_punch_head(log, 4096, NULL) < 0) {
         print_message("this file system has no holes\n");
     } else {
@@ -181,7 +181,7 @@ static void old_records_are_freed_with_the_head_of_the_log(void **state)
 
             vivi_log_times_note(&t, &now, log);
         }
-        assert_int_equal(vivi_data_start(t.fd, &start, NULL), 0);
+        assert_int_equal(vivi_data_start(t.fd, 0, &start, NULL), 0);
         assert_true(start >= 12288);         /* of 16384 */
         assert_int_equal(time_of(&t, 0), 0); /* not known any more */
         assert_int_equal(time_of(&t, (1 << 20) - 1), 10240);

@@ -12,6 +12,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "cli/cli.h"
 #include "cli/exe.h"
@@ -215,20 +216,14 @@ static int into_directory(struct vivi_cli *c, const char *dir)
 
 /* ---- cloud-init ---- */
 
+/* 57 bytes a line, as mail has it. */
 static void print_base64(const unsigned char *p, size_t len)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char line[VIVI_BASE64_LEN(57) + 1];
 
-    for (size_t i = 0; i < len; i += 3) {
-        unsigned v = (unsigned)p[i] << 16 | (i + 1 < len ? (unsigned)p[i + 1] << 8 : 0) |
-                     (i + 2 < len ? (unsigned)p[i + 2] : 0);
-
-        if (i % 57 == 0)
-            (void)printf("%s    ", i ? "\n" : "");
-        (void)putchar(digits[v >> 18]);
-        (void)putchar(digits[v >> 12 & 63]);
-        (void)putchar(i + 1 < len ? digits[v >> 6 & 63] : '=');
-        (void)putchar(i + 2 < len ? digits[v & 63] : '=');
+    for (size_t i = 0; i < len; i += 57) {
+        vivi_base64_encode(p + i, len - i < 57 ? len - i : 57, line);
+        (void)printf("%s    %s", i ? "\n" : "", line);
     }
     (void)putchar('\n');
 }

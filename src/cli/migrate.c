@@ -14,17 +14,16 @@
 #include <string.h>
 
 #include "cli/migrate.h"
+#include "cli/moved_log.h"
 #include "cli/out.h"
 #include "cli/peer.h"
 #include "cli/progress.h"
 #include "cli/say.h"
-#include "model/parse.h"
+#include "cli/way.h"
 
 #define ANSWER_MS 60000 /* the other end prepares a VM and a VMM */
 #define ARRIVE_MS 60000
 #define FIRST_MS  150 /* as of the line on a terminal */
-#define VIA_UNIX  "unix"
-#define VIA_TCP   "tcp:"
 
 struct migration {
     struct vivi_cli *c;
@@ -32,6 +31,7 @@ struct migration {
     const char *dest, *via;
     struct vivi_peer peer;
     char url[256];
+    int64_t log_room; /* for what it said here; see moved_log.h */
 };
 
 /* ---- this end ---- */
@@ -109,11 +109,11 @@ static const char *other_end(const struct migration *g)
 /* "tcp:0.0.0.0:4711" as it listens there is reached under the name we have for it. */
 static void url_of(struct migration *g, const char *told)
 {
-    const char *host = g->via + strlen(VIA_TCP), *port = strrchr(told, ':');
+    const char *port = strrchr(told, ':');
+    struct vivi_way way;
 
-    if (strncmp(g->via, VIA_TCP, strlen(VIA_TCP)) == 0 && port)
-        (void)snprintf(g->url, sizeof(g->url), VIA_TCP "%.*s%s", (int)strcspn(host, ":"), host,
-                       port);
+    if (vivi_way_parse(g->via, &way) && way.host[0] && port)
+        vivi_way_url(&way, port + 1, g->url, sizeof(g->url));
     else
         (void)snprintf(g->url, sizeof(g->url), "%s", told);
 }
@@ -153,6 +153,7 @@ static int ask_there(struct migration *g, const char *word, viv_error *err)
         r = vivi_peer_wait(&g->peer, ARRIVE_MS, &answer, err);
     if (r < 0)
         return vivi_wrap(err, r, "%s", other_end(g));
+    g->log_room = vivi_log_room(answer);
     if (strcmp(vivi_peer_word(answer), "arrived") == 0)
         return 1;
     if (strcmp(vivi_peer_word(answer), "gone") == 0)
@@ -235,12 +236,21 @@ static int send_it(struct migration *g, viv_error *err)
     return r;
 }
 
+static void give_log(struct migration *g)
+{
+    vivi_log_give(g->c, g->vm, &g->peer, g->log_room, other_end(g));
+}
+
 /* It is there: nothing of it goes on here, whatever our VMM thinks. */
 static int leave_it_there(struct migration *g, viv_error *err)
 {
     int r = viv_vm_kill(g->vm, NULL, NULL, NULL, err);
 
-    return r < 0 ? r : settle(g, true, err);
+    if (r == 0)
+        r = settle(g, true, err);
+    if (r == 0) /* its last words are in the log by now */
+        give_log(g);
+    return r;
 }
 
 /* It is not there: it goes on here, and err tells why it did not leave. */
@@ -324,8 +334,11 @@ static int move(struct migration *g, viv_error *err)
     r = ask_there(g, "sent", err);
     if (r == 0)
         return vivi_fail(err, VIV_E_VMM, "it has left, and is not there");
-    if (r < 0) /* our VMM was told that it is there, or it would not have ended */
+    if (r < 0) { /* our VMM was told that it is there, or it would not have ended */
         vivi_cli_note(g->c, "%s has arrived, though %s", viv_vm_name(g->vm), err->message);
+        g->log_room = VIVI_LOG_NOT_ASKED;
+    }
+    give_log(g);
     return 0;
 }
 
@@ -361,32 +374,17 @@ static int resolve(struct migration *g, viv_error *err)
     return r;
 }
 
-/* How the bytes go: what was said, or what the destination suggests; false: it suggests nothing.
- * ret holds size bytes. */
-static bool choose_way(const struct migration *g, char *ret, size_t size)
+/* How the bytes go: what was said, or what the destination suggests. ret holds size bytes. */
+static void choose_way(const struct migration *g, char *ret, size_t size)
 {
     const char *said = vivi_args_str(&g->c->args, "--via");
     const char *host = g->dest ? vivi_peer_host(g->dest) : NULL;
+    struct vivi_way way;
 
-    (void)snprintf(ret, size, "%s", said ? said : VIA_UNIX);
-    if (said || !host)
-        return true;
-    (void)snprintf(ret, size, VIA_TCP "%.*s", (int)strcspn(host, ":/"), host);
-    return host[0] != '[';
-}
-
-/* "unix", "tcp:HOST" or "tcp:HOST:PORT". */
-static bool is_way(const char *via)
-{
-    const char *host = via + strlen(VIA_TCP), *colon;
-    uint16_t port;
-
-    if (strcmp(via, VIA_UNIX) == 0)
-        return true;
-    if (strncmp(via, VIA_TCP, strlen(VIA_TCP)) != 0 || host[0] == '\0' || host[0] == ':')
-        return false;
-    colon = strchr(host, ':');
-    return !colon || vivi_parse_port(colon + 1, &port);
+    if (said || !host || !vivi_way_parse_host(host, &way))
+        (void)snprintf(ret, size, "%s", said ? said : VIVI_WAY_UNIX);
+    else
+        (void)snprintf(ret, size, way.v6 ? VIVI_WAY_TCP "[%s]" : VIVI_WAY_TCP "%s", way.host);
 }
 
 int vivi_cmd_migrate(struct vivi_cli *c)
@@ -394,6 +392,7 @@ int vivi_cmd_migrate(struct vivi_cli *c)
     bool resolves = vivi_args_has(&c->args, "--resolve");
     struct migration g = {.c = c, .peer = VIVI_PEER_EMPTY};
     viv_error err = VIV_ERROR_INIT;
+    struct vivi_way way;
     char via[256];
     int code, r;
 
@@ -404,9 +403,8 @@ int vivi_cmd_migrate(struct vivi_cli *c)
     g.dest = resolves ? NULL : c->args.words[1];
     if (g.dest && vivi_peer_check(g.dest, &err) < 0)
         return vivi_cli_fail(c, c->args.words[0], &err);
-    if (!choose_way(&g, via, sizeof(via)))
-        return vivi_cli_usage(c, "--via tcp:HOST", "the memory cannot go to an IPv6 address");
-    if (!is_way(via))
+    choose_way(&g, via, sizeof(via));
+    if (!vivi_way_parse(via, &way))
         return vivi_cli_usage(c, NULL, "--via %.100s: neither unix nor tcp:HOST[:PORT]", via);
     g.via = via;
     (void)signal(SIGPIPE, SIG_IGN); /* the other end may go at any time */

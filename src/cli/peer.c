@@ -13,12 +13,14 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "cli/exe.h"
+#include "cli/way.h"
 
 #define SCHEME_SSH  "ssh://"
 #define SCHEME_EXEC "exec:"
 #define SCHEME_ROOT "root:"
 #define READ_BYTES  65536
 #define WORDS_BYTES 200 /* of what a child said last */
+#define STUCK_MS    60000
 
 /* What a shell, or ssh, says with its exit code. */
 #define NOT_RUNNABLE 126
@@ -52,20 +54,16 @@ static void take_brackets(char *host)
 /* A migration takes its time, and a connection that says nothing is forgotten on the way. */
 static void run_ssh(const char *dest)
 {
-    char *host = strdup(dest + strlen(SCHEME_SSH)), *port = host ? cut_port(host) : NULL;
-    const char *argv[] = {"ssh",
-                          "-T",
-                          "-o",
-                          "ServerAliveInterval=30",
-                          "-p",
-                          port ? port : "22",
-                          "--",
-                          host,
-                          "viv migrate receive --stdio",
-                          NULL};
+    char *host = strdup(dest + strlen(SCHEME_SSH)), *port;
+    const char *argv[] = {"ssh", "-T", "-o", "ServerAliveInterval=30",      "-p",
+                          NULL,  "--", NULL, "viv migrate receive --stdio", NULL};
 
     if (!host)
         return;
+    host[strcspn(host, "/")] = '\0';
+    port = cut_port(host);
+    argv[5] = port;
+    argv[7] = host;
     take_brackets(host);
     if (!port) /* the default is the user's configuration's */
         memmove(argv + 4, argv + 6, 4 * sizeof(*argv));
@@ -114,9 +112,10 @@ static bool is_known(const char *dest)
 {
     static const char *const schemes[] = {SCHEME_EXEC, SCHEME_ROOT};
     const char *host = vivi_peer_host(dest);
+    struct vivi_way way;
 
     if (host)
-        return strcspn(host, ":/") > 0;
+        return vivi_way_parse_host(host, &way);
     for (size_t i = 0; i < ARRAY_SIZE(schemes); i++)
         if (strncmp(dest, schemes[i], strlen(schemes[i])) == 0 && dest[strlen(schemes[i])])
             return true;
@@ -141,6 +140,8 @@ int vivi_peer_open(struct vivi_peer *p, const char *dest, viv_error *err)
     p->ssh = vivi_peer_host(dest) != NULL;
     p->said = tmpfile();
     r = p->said ? vivi_pipe(to, err) : vivi_fail_errno(err, errno, "a temporary file");
+    if (r == 0)
+        r = vivi_fd_nonblock(to[1], true, err);
     if (r == 0)
         r = vivi_pipe(from, err);
     if (r == 0) {
@@ -242,6 +243,17 @@ static int gone(struct vivi_peer *p, viv_error *err)
 
 /* ---- lines ---- */
 
+/* It reads nothing, and what is on its way to it has a limit. */
+static int wait_for_room(struct vivi_peer *p, viv_error *err)
+{
+    struct pollfd fd = {.fd = p->out, .events = POLLOUT};
+
+    if (poll(&fd, 1, STUCK_MS) != 0)
+        return 0;
+    p->late = true;
+    return vivi_fail(err, VIV_E_TIMEOUT, "it takes nothing for %d s", STUCK_MS / 1000);
+}
+
 int vivi_peer_say(struct vivi_peer *p, const char *word, json_t *more, viv_error *err)
 {
     json_t *j = more ? more : json_object();
@@ -261,6 +273,8 @@ int vivi_peer_say(struct vivi_peer *p, const char *word, json_t *more, viv_error
 
         if (put > 0)
             at += (size_t)put;
+        else if (errno == EAGAIN)
+            r = wait_for_room(p, err);
         else if (errno != EINTR)
             r = gone(p, err);
     }

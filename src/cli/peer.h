@@ -36,7 +36,7 @@ int vivi_peer_open(struct vivi_peer *p, const char *dest, viv_error *err);
 /* Closes, and waits for the child's end; one that did not answer is ended. */
 void vivi_peer_close(struct vivi_peer *p);
 /* {"do": word, …more}; more (consumed) may be NULL. IO: nobody listens; of a child it says how that
- * ended, and its last words. */
+ * ended, and its last words. TIMEOUT: it does not read. */
 int vivi_peer_say(struct vivi_peer *p, const char *word, json_t *more_consume, viv_error *err);
 /* 1 and *ret (new reference), 0 nothing yet (call again when in is readable), −IO the other end is
  * gone, −PROTOCOL. Does not block when in was readable. */

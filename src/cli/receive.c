@@ -2,7 +2,8 @@
  * viv migrate receive --stdio: the end that receives, for one VM.
  *
  * What the other end says: take {offer, via, tls_dir}, then sent or back; or query {name, uuid}.
- * What it is told: ready {url}, arrived, gone, or no {error}. Should the channel end before the
+ * What it is told: ready {url}, arrived {log}, gone, or no {error}. After arrived its log may
+ * follow, see moved_log.h. Should the channel end before the
  * outcome is known, the VM that was prepared is given up, unless its machine comes all the same.
  */
 #include <netdb.h>
@@ -16,10 +17,13 @@
 #include <unistd.h>
 
 #include "cli/migrate.h"
+#include "cli/moved_log.h"
 #include "cli/out.h"
 #include "cli/peer.h"
+#include "cli/way.h"
 
-#define ANYWHERE "0.0.0.0"
+#define ANY_V4 "0.0.0.0"
+#define ANY_V6 "::"
 
 struct receiver {
     struct vivi_cli *c;
@@ -27,6 +31,8 @@ struct receiver {
     viv_vm *vm;
     viv_op *op; /* the receive in flight */
     bool told_ready, sent;
+    bool arrived; /* that was said: what follows is its log, or the end */
+    struct vivi_log_coming log;
     int code; /* to exit with */
 };
 
@@ -35,50 +41,50 @@ struct receiver {
 /* A port that nobody has just now; 0: none. */
 static unsigned free_port(const char *host)
 {
-    const struct addrinfo want = {
-        .ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+    const struct addrinfo want = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
     struct addrinfo *found = NULL;
-    struct sockaddr_in at = {.sin_family = AF_INET};
+    struct sockaddr_storage at;
     socklen_t len = sizeof(at);
     unsigned port = 0;
     int fd;
 
     if (getaddrinfo(host, NULL, &want, &found) != 0)
         return 0;
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
         getsockname(fd, (struct sockaddr *)&at, &len) == 0)
-        port = ntohs(at.sin_port);
+        port = ntohs(at.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)&at)->sin6_port
+                                              : ((const struct sockaddr_in *)&at)->sin_port);
     if (fd >= 0)
         (void)close(fd);
     freeaddrinfo(found);
     return port;
 }
 
-/* "tcp:host[:port]" as the other end calls us; a name is not ours to look up. */
+/* "tcp:host[:port]" as the other end calls us; a name is not ours to look up, and neither is an
+ * interface of that end. */
 static int listen_at(const char *via, char *ret, size_t size, viv_error *err)
 {
-    const char *host, *port;
-    char bind_to[80];
+    struct vivi_way way;
     unsigned number;
 
-    if (strncmp(via, "tcp:", 4) != 0) {
-        (void)snprintf(ret, size, "unix");
+    if (!vivi_way_parse(via, &way))
+        return vivi_fail(err, VIV_E_INVALID, "%.80s: neither unix nor tcp:HOST[:PORT]", via);
+    if (!way.host[0]) {
+        (void)snprintf(ret, size, VIVI_WAY_UNIX);
         return 0;
     }
-    host = via + 4;
-    port = strchr(host, ':');
-    (void)snprintf(bind_to, sizeof(bind_to), "%.*s", (int)strcspn(host, ":"), host);
-    number = port ? (unsigned)strtoul(port + 1, NULL, 10) : 0;
-    if (number == 0)
-        number = free_port(bind_to);
+    number = way.port ? (unsigned)strtoul(way.port, NULL, 10) : 0;
+    if (number == 0 && !vivi_way_is_of_a_link(&way))
+        number = free_port(way.host);
     if (number == 0) {
-        (void)snprintf(bind_to, sizeof(bind_to), ANYWHERE);
-        number = free_port(bind_to);
+        (void)snprintf(way.host, sizeof(way.host), "%s", way.v6 ? ANY_V6 : ANY_V4);
+        number = free_port(way.host);
     }
     if (number == 0 || number > 65535)
         return vivi_fail(err, VIV_E_INVALID, "%.80s: no address to listen at", via);
-    (void)snprintf(ret, size, "tcp:%s:%u", bind_to, number);
+    (void)snprintf(ret, size, way.v6 ? VIVI_WAY_TCP "[%s]:%u" : VIVI_WAY_TCP "%s:%u", way.host,
+                   number);
     return 0;
 }
 
@@ -171,12 +177,19 @@ static int give_up(struct receiver *g, viv_error *err)
     return r < 0 ? r : is_here(g, err);
 }
 
-static void answer(struct receiver *g, int here, const viv_error *err)
+/* True: that was all. */
+static bool answer(struct receiver *g, int here, const viv_error *err)
 {
+    int64_t room = here > 0 ? vivi_log_wanted(g->vm) : 0;
+
     if (here < 0)
         refuse(g, err);
+    else if (here == 0)
+        tell(g, "gone", NULL);
     else
-        tell(g, here ? "arrived" : "gone", NULL);
+        tell(g, "arrived", json_pack("{s:I}", "log", (json_int_t)room));
+    g->arrived = here > 0;
+    return room <= 0;
 }
 
 static int query(struct receiver *g, const json_t *ask, viv_error *err)
@@ -204,60 +217,82 @@ static bool ended(struct receiver *g)
     if (r == 0 && !g->sent)
         return false; /* said when asked */
     here = is_here(g, &why);
-    if (g->sent)
-        answer(g, here, &why);
-    return g->sent;
+    return g->sent && answer(g, here, &why);
 }
 
 /* ---- the loop ---- */
 
-/* True: nothing more is to be done. */
-static bool handle(struct receiver *g, const json_t *j)
+/* False: it is no word of that. */
+static bool log_word(struct receiver *g, const json_t *j, bool *ret_over)
+{
+    int64_t bytes = 0;
+    int r = vivi_log_word(&g->log, g->vm, j, &bytes);
+
+    if (r > 0 && g->log.err.code)
+        refuse(g, &g->log.err);
+    else if (r > 0)
+        tell(g, "logged", json_pack("{s:I}", "bytes", (json_int_t)bytes));
+    *ret_over = r > 0;
+    return r >= 0;
+}
+
+/* What may come before it is known how it went. False: it is no word of that. */
+static bool early_word(struct receiver *g, const json_t *j, bool *ret_over)
 {
     viv_error err = VIV_ERROR_INIT;
     const char *word = vivi_peer_word(j);
 
     if (strcmp(word, "take") == 0 && !g->vm) {
-        if (begin(g, j, &err) == 0)
-            return false;
-        refuse(g, &err);
-        if (g->vm)
+        *ret_over = begin(g, j, &err) < 0;
+        if (*ret_over)
+            refuse(g, &err);
+        if (*ret_over && g->vm)
             (void)is_here(g, &err);
-        return true;
-    }
-    if (strcmp(word, "query") == 0 && !g->vm) {
-        answer(g, query(g, j, &err), &err);
-        return true;
-    }
-    if (strcmp(word, "sent") == 0 && g->vm) {
+    } else if (strcmp(word, "query") == 0 && !g->vm) {
+        *ret_over = answer(g, query(g, j, &err), &err);
+    } else if (strcmp(word, "sent") == 0 && g->vm) {
         g->sent = true;
-        if (g->op)
-            return false;
-        answer(g, is_here(g, &err), &err);
-        return true;
+        *ret_over = !g->op && answer(g, is_here(g, &err), &err);
+    } else if (strcmp(word, "back") == 0 && g->vm) {
+        *ret_over = answer(g, give_up(g, &err), &err);
+    } else {
+        return false;
     }
-    if (strcmp(word, "back") == 0 && g->vm) {
-        answer(g, give_up(g, &err), &err);
-        return true;
-    }
-    (void)vivi_fail(&err, VIV_E_PROTOCOL, "\"%.40s\" is not expected now", word);
+    return true;
+}
+
+/* True: nothing more is to be done. */
+static bool handle(struct receiver *g, const json_t *j)
+{
+    viv_error err = VIV_ERROR_INIT;
+    bool over = false;
+
+    if (g->arrived ? log_word(g, j, &over) : early_word(g, j, &over))
+        return over;
+    (void)vivi_fail(&err, VIV_E_PROTOCOL, "\"%.40s\" is not expected now", vivi_peer_word(j));
     misunderstood(g, &err);
     return true;
 }
 
+/* Every line that is there: of what was read already, nothing would wake us. */
 static bool listen_to_peer(struct receiver *g, bool readable)
 {
-    cleanup_json json_t *j = NULL;
     viv_error err = VIV_ERROR_INIT;
-    int r = readable ? vivi_peer_read(&g->peer, &j, &err) : vivi_peer_next(&g->peer, &j, &err);
+    bool over = false;
+    int r = 1;
 
-    if (r > 0)
-        return handle(g, j);
-    if (r == 0)
-        return false;
+    while (r > 0 && !over) {
+        cleanup_json json_t *j = NULL;
+
+        r = readable ? vivi_peer_read(&g->peer, &j, &err) : vivi_peer_next(&g->peer, &j, &err);
+        readable = false;
+        over = r > 0 && handle(g, j);
+    }
+    if (r >= 0)
+        return over;
     if (err.code == VIV_E_PROTOCOL)
         misunderstood(g, &err);
-    if (g->vm) /* whoever was there is gone */
+    if (g->vm && !g->arrived) /* whoever was there is gone */
         (void)give_up(g, &err);
     return true;
 }
@@ -285,7 +320,7 @@ static int serve(struct receiver *g)
 
 int vivi_cmd_receive(struct vivi_cli *c)
 {
-    struct receiver g = {.c = c, .peer = VIVI_PEER_EMPTY};
+    struct receiver g = {.c = c, .peer = VIVI_PEER_EMPTY, .log.err = VIV_ERROR_INIT};
     int code;
 
     if (c->args.n_words != 1 || !vivi_args_has(&c->args, "--stdio"))
@@ -299,6 +334,7 @@ int vivi_cmd_receive(struct vivi_cli *c)
     code = serve(&g);
     g.peer.in = g.peer.out = -1;
     vivi_peer_close(&g.peer);
+    vivi_log_coming_done(&g.log);
     viv_op_free(g.op);
     viv_vm_free(g.vm);
     return code;

@@ -31,6 +31,7 @@ struct vivi_stream {
     char file[VIVI_KEEPER_FILE_MAX];   /* "" = the entry is no stream */
     int fd;                            /* owned; −1: could not be opened yet */
     uint64_t limit_bytes, size, start; /* start: first byte that was not punched out */
+    uint64_t looked;                   /* the size when start was looked for */
     uint64_t not_before_us;            /* back-off or pacing; 0 = now */
     unsigned backoff_ms;
     unsigned credits; /* small moves that are left before pacing begins */

@@ -37,8 +37,8 @@ static int open_file(struct vivi_stream *s, int vm_fd)
         return errno;
     if (!S_ISREG(st.st_mode))
         return EINVAL;
-    s->size = (uint64_t)st.st_size;
-    if (vivi_data_start(fd, &s->start, NULL) < 0)
+    s->size = s->looked = (uint64_t)st.st_size;
+    if (vivi_data_start(fd, 0, &s->start, NULL) < 0)
         s->start = 0;
     s->fd = take_fd(&fd);
     return 0;
@@ -100,7 +100,13 @@ static void bound_size(struct vivi_stream *s, uint64_t slack)
     viv_error err = VIV_ERROR_INIT;
     uint64_t end;
 
-    if (s->limit_bytes == 0 || s->no_holes || s->size - s->start <= s->limit_bytes + slack)
+    if (s->limit_bytes == 0 || s->no_holes)
+        return;
+    if (s->size - s->looked > slack) { /* what was said elsewhere may be in front of it by now */
+        (void)vivi_data_start(s->fd, 0, &s->start, NULL);
+        s->looked = s->size;
+    }
+    if (s->size - s->start <= s->limit_bytes + slack)
         return;
     end = s->size - s->limit_bytes;
     if (vivi_punch_head(s->fd, end, &err) < 0) {

@@ -184,7 +184,7 @@ static void the_head_is_punched_out_so_that_the_limit_stays_and_offsets_are_true
     }
     assert_int_equal(st.st_size, 100 * 16384);
     assert_true(most < 100000 + 65536 + 2 * 16384 + 65536);
-    assert_int_equal(vivi_data_start(fd, &start, NULL), 0);
+    assert_int_equal(vivi_data_start(fd, 0, &start, NULL), 0);
     assert_true(start >= 100 * 16384 - 100000 - 65536 - 2 * 16384 && start % 4096 == 0);
     assert_int_equal(start, e.stream.start);
     for (uint64_t at = start; at < 100 * 16384; at += 4096) {
@@ -198,6 +198,38 @@ static void the_head_is_punched_out_so_that_the_limit_stays_and_offsets_are_true
     done(&e);
 }
 
+static void what_is_put_in_front_of_a_log_is_of_its_length(void **state)
+{
+    static char block[10000];
+    struct test_dir *d = *state;
+    cleanup_close int fd = openat(d->fd, "serial.log", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    uint64_t base = 1 << 20, start;
+    struct vivi_entry e;
+    char c = 0;
+
+    memset(block, 'b', sizeof(block));
+    assert_int_equal(ftruncate(fd, (off_t)base), 0);
+    e = make_stream(d, 100000);
+    for (uint64_t at = base - 150000; at < base; at += sizeof(block))
+        assert_int_equal(pwrite(fd, block, sizeof(block), (off_t)at), sizeof(block));
+    for (int i = 0; i < 11; i++) {
+        assert_int_equal(write(e.fd, block, sizeof(block)), sizeof(block));
+        vivi_stream_move(&e, d->fd, 1);
+    }
+    if (e.stream.no_holes) {
+        (void)printf("# needs a file system with holes\n");
+        done(&e);
+        skip();
+    }
+    assert_int_equal(e.stream.size, base + 110000);
+    assert_int_equal(vivi_data_start(fd, 0, &start, NULL), 0);
+    assert_true(start >= base + 110000 - 100000 - 2 * 65536 - sizeof(block) - 4096);
+    assert_int_equal(start, e.stream.start);
+    assert_int_equal(pread(fd, &c, 1, (off_t)start), 1);
+    assert_int_equal(c, 'b');
+    done(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +239,7 @@ int main(void)
         test_in_dir(a_log_that_cannot_be_written_keeps_the_rest_in_the_fifo_and_tries_again),
         test_in_dir(a_log_that_cannot_be_opened_is_opened_later),
         test_in_dir(the_head_is_punched_out_so_that_the_limit_stays_and_offsets_are_true),
+        test_in_dir(what_is_put_in_front_of_a_log_is_of_its_length),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,11 @@ struct vivi_call {
 
 /* The prepare of whatever brings a configuration. */
 int vivi_call_prepare_apply(struct vivi_call *c, json_t **ret_local, viv_error *err);
+/* moved_log.c: step "log" of viv_vm_migrate, "log" of viv_vm_receive, answered from files. */
+int vivi_log_leaves(struct vivi_call *c, json_t **ret_local, viv_error *err);
+int vivi_log_comes(struct vivi_call *c, json_t **ret_local, viv_error *err);
+/* What a VM that is offered needs in front of its log here; 0: nothing comes. */
+uint64_t vivi_log_room_for(const json_t *offer, const struct vivi_config *config);
 /* Checks options and record, prepares, and makes the operation or hands out the answer. */
 int vivi_call_run(struct vivi_call *c, viv_op **ret_op, viv_rec **ret_result, viv_error *err);
 /* A time among the options: def if it is absent; INVALID if it is no time. */

@@ -21,10 +21,11 @@ static int prepare_migrate(struct vivi_call *c, json_t **ret_local, viv_error *e
 {
     const char *step = vivi_opt_str(c->o, "step", "");
     bool settles = strcmp(step, "settle") == 0;
-    int r =
-        settles ? 0 : vivi_call_needs_vmm(c, "only a running or paused VM can be migrated", err);
+    int r;
 
-    (void)ret_local;
+    if (strcmp(step, "log") == 0)
+        return vivi_log_leaves(c, ret_local, err);
+    r = settles ? 0 : vivi_call_needs_vmm(c, "only a running or paused VM can be migrated", err);
     if (r < 0)
         return r;
     c->q.timeout_us = VIVI_NEVER;
@@ -46,7 +47,7 @@ int viv_vm_migrate(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_
 {
     struct vivi_call c = {.verb = "migrate",
                           .options = "step url to tls_dir local downtime_ms timeout_s connections "
-                                     "arrived",
+                                     "arrived lost",
                           .prepare = prepare_migrate,
                           .m = m,
                           .o = o,
@@ -147,6 +148,7 @@ static int record(viv *v, const json_t *offer, viv_error *err)
     cleanup_resolved struct vivi_resolved res = VIVI_RESOLVED_EMPTY;
     cleanup_state struct vivi_state s = {.extra = NULL};
     const char *uuid = vivi_json_text(offer, "uuid");
+    json_int_t boot = json_integer_value(json_object_get(offer, "boot"));
     int r = vivi_resolve(v, json_object_get(offer, "config"), uuid, NULL, &res, err);
 
     if (r == 0 && res.problems.n > 0) {
@@ -164,7 +166,9 @@ static int record(viv *v, const json_t *offer, viv_error *err)
         return vivi_fail(err, VIV_E_INVALID, "an offer under another name than its own");
     if (vivi_first_state(&res, uuid, &s) < 0)
         return vivi_fail_oom(err);
-    return vivi_vm_create_coming(&v->root, res.doc, &s, err);
+    if (boot > 0 && boot < INT32_MAX) /* its start here counts it again */
+        s.boot = (uint64_t)boot - 1;
+    return vivi_vm_create_coming(&v->root, res.doc, &s, vivi_log_room_for(offer, &res.config), err);
 }
 
 int viv_create_incoming(viv *v, const char *offer, viv_vm **ret, viv_error *err)
@@ -187,7 +191,8 @@ static int prepare_receive(struct vivi_call *c, json_t **ret_local, viv_error *e
     int64_t wait = vivi_opt_i64(c->o, "wait_ms", -1);
     int r = 0;
 
-    (void)ret_local;
+    if (vivi_opt_str(c->o, "log", NULL))
+        return vivi_log_comes(c, ret_local, err);
     c->q.timeout_us = VIVI_NEVER;
     if (vivi_opt_bool(c->o, "abort", false)) {
         c->q.args = json_pack("{s:b}", "abort", 1);
@@ -211,7 +216,7 @@ int viv_vm_receive(viv_vm *m, const viv_opts *o, viv_op **ret_op, viv_rec **ret_
                    viv_error *err)
 {
     struct vivi_call c = {.verb = "incoming",
-                          .options = "offer listen tls_dir wait_ms abort",
+                          .options = "offer listen tls_dir wait_ms abort log part at data",
                           .prepare = prepare_receive,
                           .m = m,
                           .o = o,

@@ -65,6 +65,11 @@ static const struct {
     {"offer", VIVI_OPT_STR},
     {"wait_ms", VIVI_OPT_I64},
     {"abort", VIVI_OPT_BOOL},
+    {"log", VIVI_OPT_STR},
+    {"part", VIVI_OPT_STR},
+    {"at", VIVI_OPT_I64},
+    {"data", VIVI_OPT_STR},
+    {"lost", VIVI_OPT_I64},
     {"vmm", VIVI_OPT_STR},
 };
 

@@ -10,9 +10,9 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "store/serial.h"
 
 #define CONSOLE_US (UINT64_C(10) * 1000000)
-#define SERIAL_LOG "serial.log"
 
 /* One blocking question to the monitor. ret_fd may be NULL. */
 static int ask(viv_vm *m, const struct vivi_request_of *q, viv_rec **ret, int *ret_fd,
@@ -62,7 +62,7 @@ int viv_vm_console(viv_vm *m, uint64_t flags, int *ret_fd, int *ret_writer, viv_
 static const struct {
     const char *which, *file, *absent;
 } logs[] = {
-    {"serial", SERIAL_LOG, "it was never started"},
+    {"serial", VIVI_SERIAL_FILE, "it was never started"},
     {"vmm", "vmm.log", "it was never started"},
     {"monitor", "monitor.log", "it never had a monitor"},
     {"times", "serial.times", "no monitor that keeps them has run it"},
@@ -83,11 +83,19 @@ static int open_log(const struct vivi_vmdir *d, size_t i, int *ret, viv_error *e
     return 0;
 }
 
+static uint64_t start_of(const struct vivi_vmdir *d, size_t i, int fd)
+{
+    uint64_t start = 0;
+
+    if (strcmp(logs[i].file, VIVI_SERIAL_FILE) == 0)
+        return vivi_serial_start(d->fd, fd);
+    return vivi_data_start(fd, 0, &start, NULL) < 0 ? 0 : start;
+}
+
 int viv_vm_log_open(viv_vm *m, const char *which, int *ret_fd, uint64_t *ret_start, viv_error *err)
 {
     cleanup_vmdir struct vivi_vmdir d = VIVI_VMDIR_EMPTY;
     cleanup_close int fd = -1;
-    uint64_t start = 0;
     size_t i = 0;
     int r;
 
@@ -103,11 +111,9 @@ int viv_vm_log_open(viv_vm *m, const char *which, int *ret_fd, uint64_t *ret_sta
         vivi_error_vm(err, m->name);
         return r;
     }
-    if (vivi_data_start(fd, &start, NULL) < 0)
-        start = 0;
-    *ret_fd = take_fd(&fd);
     if (ret_start)
-        *ret_start = start;
+        *ret_start = start_of(&d, i, fd);
+    *ret_fd = take_fd(&fd);
     return 0;
 }
 
@@ -121,7 +127,7 @@ static uint64_t run_start(const json_t *running)
     {
         const char *log = json_string_value(json_object_get(stream, "log"));
 
-        if (log && strcmp(log, SERIAL_LOG) == 0)
+        if (log && strcmp(log, VIVI_SERIAL_FILE) == 0)
             return (uint64_t)json_integer_value(json_object_get(stream, "start"));
     }
     return 0;
@@ -132,16 +138,16 @@ static uint64_t offset_at(const json_t *boots, size_t i)
     return (uint64_t)json_integer_value(json_object_get(json_array_get(boots, i), "offset"));
 }
 
-/* Position of the wanted boot among those that are recorded, or their number when it is not. */
-static size_t find_boot(const json_t *running, int64_t boot)
+/* Position of the wanted boot among those that are recorded, or their number when it is not.
+ * from: where this run's begin. */
+static size_t find_boot(const json_t *boots, uint64_t from, int64_t boot)
 {
-    const json_t *boots = json_object_get(running, "boots");
     size_t n = json_array_size(boots), i = 0;
 
     if (boot < 0)
         return (uint64_t)-boot <= n ? n - (size_t)-boot : n;
     if (boot == 0) { /* the first of this run */
-        while (i < n && offset_at(boots, i) < run_start(running))
+        while (i < n && offset_at(boots, i) < from)
             i++;
         return i;
     }
@@ -153,9 +159,9 @@ static size_t find_boot(const json_t *running, int64_t boot)
 int viv_vm_log_boot(viv_vm *m, int64_t boot, uint64_t *ret_from, uint64_t *ret_to, viv_error *err)
 {
     cleanup_vmdir struct vivi_vmdir d = VIVI_VMDIR_EMPTY;
-    cleanup_json json_t *running = NULL;
-    const json_t *boots;
+    cleanup_json json_t *running = NULL, *boots = NULL;
     unsigned schema;
+    bool joined = false; /* then what it did elsewhere is of this run, too */
     size_t i;
     int r = vivi_vm_dir(m, &d, err);
 
@@ -165,8 +171,8 @@ int viv_vm_log_boot(viv_vm *m, int64_t boot, uint64_t *ret_from, uint64_t *ret_t
     if (r == -VIV_E_NOT_FOUND && d.fd >= 0)
         r = vivi_fail(err, VIV_E_NOT_FOUND, "no boots: it was never started");
     if (r == 0) {
-        boots = json_object_get(running, "boots");
-        i = find_boot(running, boot);
+        boots = vivi_serial_boots(d.fd, running, &joined);
+        i = find_boot(boots, joined ? 0 : run_start(running), boot);
         if (i < json_array_size(boots)) {
             *ret_from = offset_at(boots, i);
             *ret_to = i + 1 < json_array_size(boots) ? offset_at(boots, i + 1) : UINT64_MAX;
@@ -191,7 +197,8 @@ static int look_at_log(const struct vivi_vmdir *d, uint64_t offset, viv_error *e
         return vivi_fail(err, VIV_E_NOT_FOUND, "no such VM"); /* it is being removed */
     if (r < 0)
         return r;
-    if (fstatat(d->fd, SERIAL_LOG, &st, AT_SYMLINK_NOFOLLOW) == 0 && (uint64_t)st.st_size > offset)
+    if (fstatat(d->fd, VIVI_SERIAL_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        (uint64_t)st.st_size > offset)
         return 1;
     return !vivi_state_has_vmm(s.state) && held == 0 && s.next_start_at_ms == 0 ? 0 : 2;
 }

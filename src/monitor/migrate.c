@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "driver/cpu.h"
 #include "store/moving.h"
+#include "store/serial.h"
 
 #define TELL_MS 1000
 #define LATE_MS 10000 /* from the hand-over to its end: a restart of devices and an answer */
@@ -85,6 +86,17 @@ int vivi_migrate_may(struct vivi_monitor *m, const struct vivi_migrate_ask *a, v
 
 /* ---- offer ---- */
 
+/* As long as it is now. */
+static json_t *log_json(struct vivi_monitor *m)
+{
+    const struct vivi_stream *serial = vivi_stream_serial(&m->streams);
+
+    return serial ? json_pack("{s:I, s:I}", "start",
+                              (json_int_t)vivi_serial_start(m->dir.fd, serial->fd), "size",
+                              (json_int_t)serial->size)
+                  : json_null();
+}
+
 json_t *vivi_migrate_offer(struct vivi_monitor *m)
 {
     char *cpu = vivi_cpu_describe();
@@ -97,8 +109,11 @@ json_t *vivi_migrate_offer(struct vivi_monitor *m)
                       "vmm_version", vmm_version(m), "nonce", m->nonce, "ip",
                       m->st.ready ? m->st.ip : "", "config", config, "running",
                       json_object_get(m->running, "config"));
-    if (j)
+    if (j) {
         (void)json_object_set_new(j, "ready", json_boolean(m->st.ready));
+        (void)json_object_set_new(j, "boot", json_integer((json_int_t)m->st.boot));
+        (void)json_object_set_new(j, "log", log_json(m));
+    }
     if (j)
         (void)json_object_set_new(j, "cpu", vivi_json_str(cpu ? cpu : ""));
     free(cpu);

@@ -21,7 +21,7 @@ static void skip_hole(struct vivi_ready *r, int fd)
 {
     uint64_t start;
 
-    if (vivi_data_start(fd, &start, NULL) == 0 && start > r->marker.offset)
+    if (vivi_data_start(fd, 0, &start, NULL) == 0 && start > r->marker.offset)
         vivi_marker_init(&r->marker, r->nonce, start);
 }
 

@@ -284,7 +284,7 @@ static void leave_hole(struct vivi_events *e)
 {
     uint64_t start = e->offset;
 
-    if (vivi_data_start(e->fd, &start, NULL) == 0 && start > e->offset)
+    if (vivi_data_start(e->fd, 0, &start, NULL) == 0 && start > e->offset)
         e->offset = start;
     e->skip_line = true;
 }

@@ -6,6 +6,7 @@
  * (once: the log is searched for it).
  */
 #include "store/moving.h"
+#include "store/serial.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,7 +64,17 @@ struct vivi_new_vm {
     const json_t *config;
     const struct vivi_state *first;
     const struct vivi_moving *moving; /* NULL: none */
+    uint64_t log_room;                /* for what it said elsewhere; 0: none */
 };
+
+/* Nothing that is wrong with a log keeps a VM from coming. */
+static void make_log_room(int fd, const struct vivi_new_vm *n)
+{
+    viv_error err = VIV_ERROR_INIT;
+
+    if (vivi_serial_reserve(fd, n->log_room, &err) < 0)
+        vivi_log(VIVI_LOG_WARN, "%s: its log begins here: %s", n->first->name, err.message);
+}
 
 /* Each durable write would sync the directory too; nobody sees it yet, so once at the end is
  * enough. */
@@ -78,6 +89,8 @@ static int fill(int fd, const struct vivi_new_vm *n, viv_error *err)
         r = vivi_json_write(fd, VIVI_CONFIG_FILE, n->config, VIVI_FAST, err);
     if (r == 0 && n->moving)
         r = vivi_moving_write(fd, n->moving, err);
+    if (r == 0 && n->log_room)
+        make_log_room(fd, n);
     if (r == 0)
         r = vivi_state_copy(first, &s, err);
     if (r < 0)
@@ -136,17 +149,17 @@ static int create(const struct vivi_root *r, const struct vivi_new_vm *n, viv_er
 }
 
 int vivi_vm_create_coming(const struct vivi_root *r, const json_t *config,
-                          const struct vivi_state *first, viv_error *err)
+                          const struct vivi_state *first, uint64_t log_room, viv_error *err)
 {
     const struct vivi_moving coming = {.phase = VIVI_MOVING_COMING};
 
-    return create(r, &(struct vivi_new_vm){config, first, &coming}, err);
+    return create(r, &(struct vivi_new_vm){config, first, &coming, log_room}, err);
 }
 
 int vivi_vm_create(const struct vivi_root *r, const json_t *config, const struct vivi_state *first,
                    viv_error *err)
 {
-    return create(r, &(struct vivi_new_vm){config, first, NULL}, err);
+    return create(r, &(struct vivi_new_vm){config, first, NULL, 0}, err);
 }
 
 /* ---- removal ---- */

@@ -59,7 +59,7 @@ int vivi_event_last(const struct vivi_root *r, const char *uuid, const char *typ
     (void)snprintf(w.uuid, sizeof(w.uuid), "\"uuid\":\"%s\"", uuid);
     (void)snprintf(w.type, sizeof(w.type), "\"type\":\"%s\"", type);
     end = lseek(fd, 0, SEEK_END);
-    code = vivi_data_start(fd, &start, err);
+    code = vivi_data_start(fd, 0, &start, err);
     if (code < 0 || end <= (off_t)start)
         return code;
     start -= start % (uint64_t)sysconf(_SC_PAGESIZE);

@@ -117,9 +117,10 @@ struct vivi_state;
  */
 int vivi_vm_create(const struct vivi_root *r, const json_t *config, const struct vivi_state *first,
                    viv_error *err);
-/* The same of a VM that is to come by a migration: see moving.h. */
+/* The same of a VM that is to come by a migration: see moving.h. log_room: bytes for what it said
+ * before, see serial.h; 0: none. */
 int vivi_vm_create_coming(const struct vivi_root *r, const json_t *config,
-                          const struct vivi_state *first, viv_error *err);
+                          const struct vivi_state *first, uint64_t log_room, viv_error *err);
 /*
  * Removes a VM that has no VMM. The caller holds its lock (lock_fd, borrowed). Order: vms/<name> is
  * renamed to vms/.rm-<uuid>, event "removed", tree, run directory. From the rename on the VM is

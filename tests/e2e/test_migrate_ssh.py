@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import json
 import os
 import shutil
 import socket
@@ -37,15 +38,16 @@ BatchMode yes
 class Server:
     """Listens by itself and runs an sshd for each connection: no port is guessed, and no daemon is left."""
 
-    def __init__(self, base, env):
-        self.dir, self.env = base, env
+    def __init__(self, base, env, address="127.0.0.1"):
+        self.dir, self.env, self.address = base, env, address
         for key in ("host", "right", "wrong"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{base}/{key}"], check=True)
         shutil.copy(f"{base}/right.pub", f"{base}/authorized")
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        v6 = ":" in address
+        self.listener = socket.create_server(("::" if v6 else address, 0), family=socket.AF_INET6 if v6 else socket.AF_INET)
         self.port = self.listener.getsockname()[1]
         with open(f"{base}/host.pub", encoding="utf-8") as f, open(f"{base}/known", "w", encoding="utf-8") as known:
-            known.write(f"[127.0.0.1]:{self.port} {f.read()}")
+            known.write(f"[{address}]:{self.port} {f.read()}")
         self.children, self.thread = [], threading.Thread(target=self.serve)
         self.path(os.path.dirname(env["viv"]))
         self.thread.start()
@@ -73,7 +75,8 @@ class Server:
 
     @property
     def dest(self):
-        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"ssh://{getpass.getuser()}@{host}:{self.port}"
 
     def client(self, root, key="right"):
         """The ssh of that root's viv: the real one, with a configuration and a key of this test."""
@@ -86,16 +89,32 @@ class Server:
         root.env["PATH"] = f"{self.dir}/bin:{os.environ['PATH']}"
 
 
-@pytest.fixture
-def server(pair, tmp_path):  # noqa: F811
+def addresses_v6():
+    """::1, and one of a link with its interface, of those that this host has."""
+    with contextlib.suppress(FileNotFoundError), open("/proc/net/if_inet6", encoding="utf-8") as f:
+        found = [(":".join(a[i:i + 4] for i in range(0, 32, 4)), scope, dev) for a, _, _, scope, _, dev in map(str.split, f)]
+        text = {scope: socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, a)) + (f"%{dev}" if scope == "20" else "")
+                for a, scope, dev in found}
+        return {"loopback": text.get("10"), "link": text.get("20")}
+    return {}
+
+
+@contextlib.contextmanager
+def serving(pair, base, *address):  # noqa: F811
     if not SSHD or not shutil.which("ssh"):
         missing("ssh", "openssh-server and openssh-client are not installed")
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # sshd's, as its unit makes it
-    s = Server(str(tmp_path), {**pair.there.root.env, "viv": pair.there.root.viv})
+    s = Server(str(base), {**pair.there.root.env, "viv": pair.there.root.viv}, *address)
     s.client(pair.here.root)
     yield s
     s.close()
+
+
+@pytest.fixture
+def server(pair, tmp_path):  # noqa: F811
+    with serving(pair, tmp_path) as s:
+        yield s
 
 
 def move(pair, dest, code=0):  # noqa: F811
@@ -116,6 +135,27 @@ def test_the_guest_goes_on_there(pair, server):  # noqa: F811
     counts(pair.vm_there(), 2)
     left = vm.info()
     assert (left["state"], left["reason"]["code"], left["reason"]["text"]) == ("stopped", "migrated", server.dest)
+    before = vm("logs").out
+    assert "count 1" in before and pair.vm_there()("logs").out.startswith(before)
+
+
+@pytest.mark.parametrize("scope, tail", [("loopback", ""), ("loopback", "/"), ("link", "")], ids=["loopback", "slash", "link"])
+def test_an_ipv6_address(pair, tmp_path, scope, tail):  # noqa: F811
+    address = addresses_v6().get(scope)
+    if not address:
+        missing("ipv6", f"no IPv6 address of scope {scope} here")
+    with serving(pair, tmp_path, address) as server6:
+        vm = pair.vm()
+        count_to(vm, 1)
+        r = move(pair, server6.dest + tail)
+        assert (r.out, r.err) == (f"web: runs at {server6.dest}{tail}\n", "")
+        counts(pair.vm_there(), 2)
+        assert receiver_url(pair.vm_there()).startswith("tcp:[::1]:" if scope == "loopback" else "tcp:[::]:")
+
+
+def receiver_url(vm):
+    with open(os.path.join(vm.dir, "running.json"), encoding="utf-8") as f:
+        return next(q["body"]["receiver_url"] for q in json.load(f)["plan"]["requests"] if "receiver_url" in (q.get("body") or {}))
 
 
 def test_what_is_in_doubt_is_resolved_over_ssh(pair, server):  # noqa: F811
@@ -153,7 +193,8 @@ def test_a_host_that_is_not_there(pair, server):  # noqa: F811
     count_to(vm, 1)
     r = move(pair, f"ssh://127.0.0.1:{port}", code=1)
     assert r.err == f"viv: migrate web: ssh://127.0.0.1:{port}: ssh failed: ssh: connect to host 127.0.0.1 port {port}: Connection refused\n"
-    assert "the memory cannot go to an IPv6 address" in move(pair, "ssh://[::1]", code=2).err
+    for nowhere in ("ssh://[::1", "ssh://[]", "ssh://[moon]", "ssh://::1", "ssh://[::1]:x", "ssh://moon/crater"):
+        assert f'"{nowhere}" is no destination' in move(pair, nowhere, code=2).err
     goes_on(vm)
 
 

@@ -333,12 +333,14 @@ static int touch_tcp(const char *where)
     struct sockaddr_in v4 = {.sin_family = AF_INET};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
     const char *colon = strrchr(where, ':');
+    bool brackets = where[0] == '[' && colon > where && colon[-1] == ']';
     char host[80];
     uint16_t port;
 
     if (!colon || (size_t)(colon - where) >= sizeof(host) || !vivi_parse_port(colon + 1, &port))
         return -1;
-    (void)snprintf(host, sizeof(host), "%.*s", (int)(colon - where), where);
+    (void)snprintf(host, sizeof(host), "%.*s", (int)(colon - where) - 2 * brackets,
+                   where + brackets);
     v4.sin_port = v6.sin6_port = htons(port);
     if (inet_pton(AF_INET, host, &v4.sin_addr) == 1)
         return touch((const struct sockaddr *)&v4, sizeof(v4));

@@ -23,6 +23,9 @@ def address(url):
         return socket.AF_UNIX, url[5:]
     if url.startswith("tcp:"):
         host, _, port = url[4:].rpartition(":")
+        if port.isdigit() and host.startswith("[") and host.endswith("]"):
+            host, _, link = host[1:-1].partition("%")
+            return socket.AF_INET6, (host, int(port), 0, int(link or 0))
         if port.isdigit():
             return socket.AF_INET, (host, int(port))
     raise Refused("Failed to receive migratable component snapshot", f"Invalid migration URL: {url}")
