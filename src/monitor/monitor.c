@@ -106,7 +106,8 @@ int vivi_monitor_open(struct vivi_monitor *m, const struct vivi_monitor_setup *s
 
 void vivi_monitor_close(struct vivi_monitor *m)
 {
-    struct vivi_timer **timers[] = {&m->record_retry, &m->record_soon,    &m->start_deadline,
+    struct vivi_timer **timers[] = {&m->migrate_tell, &m->migrate_late,   &m->incoming_wait,
+                                    &m->record_retry, &m->record_soon,    &m->start_deadline,
                                     &m->settle,       &m->adopt_deadline, &m->unobserved,
                                     &m->scan_more,    &m->op.deadline,    &m->restart,
                                     &m->idle,         &m->ladder.timer,   &m->serve_early};

@@ -18,16 +18,6 @@ static bool exists(const struct rig *r, const char *name)
     return stat(path, &st) == 0;
 }
 
-/* A new monitor on what the killed one left. */
-static void take_over(struct rig *r)
-{
-    rig_disconnect(r, &r->client);
-    rig_kill_monitor(r);
-    rig_boot(r);
-    rig_connect(r, &r->client);
-    rig_settle(r);
-}
-
 /* "vmm.path" of the next start, "" = none. */
 static const char *next_vmm(const struct rig *r)
 {
@@ -103,7 +93,7 @@ static void a_monitor_that_dies_while_it_is_saved_keeps_nothing(void **state)
     assert_int_equal(rig_state(r).state, VIV_ST_SAVING);
     assert_true(exists(r, "s1.tmp"));
     rig_driver.adopt_state = VIV_ST_PAUSED;
-    take_over(r);
+    rig_take_over(r);
     assert_true(!exists(r, "s1") && !exists(r, "s1.tmp"));
     assert_int_equal(rig_driver.resumes, 1);
     rig_expect(r, &r->client, ask(r, "snapshot", "op-1", "{\"name\":\"s1\"}"),
@@ -204,7 +194,7 @@ static void a_monitor_that_dies_while_it_is_saved_goes_on_with_the_old_one(void 
     (void)ask(r, "upgrade", "op-1", "{\"vmm\":\"/bin/new\"}");
     rig_settle(r);
     rig_driver.adopt_state = VIV_ST_PAUSED;
-    take_over(r);
+    rig_take_over(r);
     rig_expect(r, &r->client, ask(r, "upgrade", "op-1", "{\"vmm\":\"/bin/new\"}"),
                "CANCELLED: it was interrupted; the old VMM goes on");
     assert_true(rig_state(r).state == VIV_ST_RUNNING && rig_state(r).run == 1);
@@ -222,7 +212,7 @@ static void a_monitor_that_dies_while_the_new_one_starts_keeps_it(void **state)
     rig_settle(r);
     assert_int_equal(rig_state(r).state, VIV_ST_RESTORING);
     rig_driver.adopt_state = VIV_ST_RUNNING;
-    take_over(r);
+    rig_take_over(r);
     rig_expect(r, &r->client, ask(r, "upgrade", "op-1", "{\"vmm\":\"/bin/new\"}"), "ok");
     assert_true(rig_state(r).state == VIV_ST_RUNNING && rig_state(r).run == 2);
     assert_string_equal(next_vmm(r), "/bin/new");

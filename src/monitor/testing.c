@@ -314,6 +314,7 @@ static int open_rig(struct rig *r, const char *config, bool hot)
                                      .adopt_state = VIV_ST_RUNNING,
                                      .accel = VIVI_ACCEL_NONE,
                                      .agent_fd = -1,
+                                     .send = RIG_NEVER,
                                      .hot = hot};
     rig_loop_init(&r->loop);
     (void)snprintf(r->dir, sizeof(r->dir), "/tmp/vivm.XXXXXX");
@@ -391,6 +392,15 @@ void rig_kill_monitor(struct rig *r)
     (void)run_keeper(r); /* what it had asked for is done: the keeper reads to the end */
     vivi_close(&r->keeper_fd);
     vivi_frames_done(&r->keeper_in);
+}
+
+void rig_take_over(struct rig *r)
+{
+    rig_disconnect(r, &r->client);
+    rig_kill_monitor(r);
+    rig_boot(r);
+    rig_connect(r, &r->client);
+    rig_settle(r);
 }
 
 void rig_close(struct rig *r)

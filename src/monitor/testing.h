@@ -71,7 +71,12 @@ struct rig_driver {
     char asked[80];   /* the last: "add disk data", "resize cpus 4", "resize disk data 4096 cut" */
     uint64_t change_op; /* its operation */
     uint64_t drained_token, drained_size;
-    const char *problem; /* check finds this, NULL: nothing */
+    enum rig_answer send; /* RIG_AT_ONCE makes no sense: its success is the VMM's end */
+    unsigned sends, aborts;
+    char sent_to[80];        /* the last: its url; "again": a former monitor has said it */
+    bool abort_fails;        /* receive_abort finds nobody */
+    const char *cannot_move; /* may_move says this, NULL: it may */
+    const char *problem;     /* check finds this, NULL: nothing */
     enum vivi_accel accel;
 };
 extern const struct vivi_driver rig_driver_table;
@@ -133,6 +138,8 @@ int rig_close_state(void **state);
 void rig_boot(struct rig *r);
 /* The monitor is gone as by SIGKILL: nothing of it is written any more. */
 void rig_kill_monitor(struct rig *r);
+/* The monitor is killed, and a new one goes on with what it left; the first client comes again. */
+void rig_take_over(struct rig *r);
 /* Everything that can happen now happens. */
 void rig_settle(struct rig *r);
 void rig_advance(struct rig *r, uint64_t ms);

@@ -5,7 +5,8 @@
 #include "driver/capset.h"
 
 #define RIG_CAPS(X) \
-    X(POWER_BUTTON) X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT) X(AGENT) X(SNAPSHOT) X(UPGRADE)
+    X(POWER_BUTTON) \
+    X(KILL) X(STATE) X(RESET) X(PAUSE) X(ADOPT) X(AGENT) X(SNAPSHOT) X(UPGRADE) X(MIGRATE)
 #define RIG_HOT_CAPS(X) \
     RIG_CAPS(X)         \
     X(DISK_HOTPLUG) X(NET_HOTPLUG) X(CPU_HOTPLUG) X(MEMORY_HOTPLUG) X(BALLOON) X(DISK_RESIZE)
@@ -113,6 +114,9 @@ static int plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_err
     int r = vivi_plan_arg(ret, "rig");
 
     rig_driver.how = in->how;
+    if (in->how == VIVI_HOW_INCOMING)
+        ret->requests = json_pack("[{s:s, s:{s:s}}]", "verb", "receive", "body", "receiver_url",
+                                  in->incoming_url);
     ret->exe = strdup(in->facts->probe.exe);
     if (r >= 0)
         r = vivi_plan_arg(ret, "nonce=%s", in->nonce);
@@ -121,6 +125,16 @@ static int plan(const struct vivi_plan_input *in, struct vivi_plan *ret, viv_err
     if (r >= 0)
         r = vivi_plan_stderr(ret);
     return r < 0 || !ret->exe ? vivi_fail_oom(err) : 0;
+}
+
+static int may_move(const struct vivi_config *c, const char *version,
+                    const struct vivi_migration *to, viv_error *err)
+{
+    (void)c;
+    (void)version;
+    (void)to;
+    return rig_driver.cannot_move ? vivi_fail(err, VIV_E_UNSUPPORTED, "%s", rig_driver.cannot_move)
+                                  : 0;
 }
 
 /* ---- effects ---- */
@@ -244,6 +258,20 @@ static int fx_snapshot(void *m, const char *dir, uint64_t op, viv_error *err)
     return slot(m, rig_driver.snapshot, op, err);
 }
 
+static int fx_migrate_send(void *m, const struct vivi_migration *to, uint64_t op, viv_error *err)
+{
+    rig_driver.sends++;
+    (void)snprintf(rig_driver.sent_to, sizeof(rig_driver.sent_to), "%s", to ? to->url : "again");
+    return slot(m, rig_driver.send, op, err);
+}
+
+static int fx_receive_abort(void *m, viv_error *err)
+{
+    (void)m;
+    rig_driver.aborts++;
+    return rig_driver.abort_fails ? vivi_fail(err, VIV_E_NOT_FOUND, "rig: nobody listens") : 0;
+}
+
 static int fx_agent_connect(void *m, uint64_t op, viv_error *err)
 {
     struct machine *machine = m;
@@ -320,6 +348,8 @@ static void fx_done(void *priv)
     .resume = fx_resume, \
     .reset = fx_reset, \
     .snapshot = fx_snapshot, \
+    .migrate_send = fx_migrate_send, \
+    .receive_abort = fx_receive_abort, \
     .upgrades = true, \
     .done = fx_done
 /* clang-format on */
@@ -344,6 +374,7 @@ const struct vivi_driver rig_driver_table = {
     .probe = probe,
     .check = check,
     .plan = plan,
+    .may_move = may_move,
     .effects = &effects,
 };
 
@@ -355,5 +386,6 @@ const struct vivi_driver rig_hot_driver_table = {
     .probe = probe,
     .check = check,
     .plan = plan,
+    .may_move = may_move,
     .effects = &hot_effects,
 };
