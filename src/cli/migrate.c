@@ -21,9 +21,10 @@
 #include "cli/say.h"
 #include "cli/way.h"
 
-#define ANSWER_MS 60000 /* the other end prepares a VM and a VMM */
-#define ARRIVE_MS 60000
-#define FIRST_MS  150 /* as of the line on a terminal */
+#define ANSWER_MS       60000 /* the other end prepares a VM and a VMM */
+#define ARRIVE_MS       60000
+#define FIRST_MS        150 /* as of the line on a terminal */
+#define CONNECTIONS_MAX 128
 
 struct migration {
     struct vivi_cli *c;
@@ -50,6 +51,8 @@ static int put_flag_ms(struct vivi_cli *c, viv_opts *o, const char *flag, const 
     if (!vivi_args_has(&c->args, flag))
         return 0;
     r = vivi_args_duration(&c->args, flag, &ms, err);
+    if (r >= 0 && ms <= 0)
+        r = vivi_fail(err, VIV_E_INVALID, "%s: must be longer than 0", flag);
     return r < 0 ? r : viv_opts_set_i64(o, key, (ms + unit_ms - 1) / unit_ms, err);
 }
 
@@ -314,11 +317,41 @@ static int offer(struct migration *g, json_t **ret, viv_error *err)
     return *ret ? 0 : vivi_fail(err, VIV_E_PROTOCOL, "its monitor offers nothing");
 }
 
+/* What no VMM takes, before another end is asked. */
+static int check_flags(const struct migration *g, viv_error *err)
+{
+    const struct vivi_args *args = &g->c->args;
+    const char *tls = vivi_args_str(args, "--tls"), *theirs = vivi_args_str(args, "--remote-tls");
+    bool over_unix = strcmp(g->via, VIVI_WAY_UNIX) == 0;
+    int64_t connections = 1;
+    int r = vivi_args_number(args, "--connections", &connections, err);
+
+    if (r < 0)
+        return r;
+    if (connections < 1 || connections > CONNECTIONS_MAX)
+        return vivi_fail(err, VIV_E_INVALID, "--connections: not from 1 to %d", CONNECTIONS_MAX);
+    if (connections > 1 && over_unix)
+        return vivi_fail(err, VIV_E_INVALID,
+                         "--connections: more than one need TCP: --via tcp:HOST");
+    if (tls && over_unix)
+        return vivi_fail(err, VIV_E_INVALID, "--tls: only TCP is encrypted: --via tcp:HOST");
+    if (tls && tls[0] != '/')
+        return vivi_fail(err, VIV_E_INVALID, "--tls: \"%.100s\": not an absolute path", tls);
+    if (theirs && (!tls || theirs[0] != '/'))
+        return vivi_fail(err, VIV_E_INVALID,
+                         tls ? "--remote-tls: \"%.100s\": not an absolute path"
+                             : "--remote-tls: \"%.100s\": goes with --tls",
+                         theirs);
+    return 0;
+}
+
 static int move(struct migration *g, viv_error *err)
 {
     json_t *what = NULL;
     int r = offer(g, &what, err);
 
+    if (r == 0)
+        r = check_flags(g, err);
     if (r == 0)
         r = vivi_peer_open(&g->peer, g->dest, err);
     if (r < 0) {
@@ -398,7 +431,9 @@ int vivi_cmd_migrate(struct vivi_cli *c)
 
     if (c->args.n_words > 0 && strcmp(c->args.words[0], "receive") == 0)
         return vivi_cmd_receive(c);
-    if (c->args.n_words != (resolves ? 1 : 2))
+    if (resolves && c->args.n_words != 1)
+        return vivi_cli_usage(c, NULL, "--resolve needs the VM alone: viv migrate --resolve web");
+    if (!resolves && c->args.n_words != 2)
         return vivi_cli_usage(c, NULL, "needs a VM and a destination: viv migrate web ssh://host");
     g.dest = resolves ? NULL : c->args.words[1];
     if (g.dest && vivi_peer_check(g.dest, &err) < 0)

@@ -124,11 +124,15 @@ static bool is_known(const char *dest)
 
 int vivi_peer_check(const char *dest, viv_error *err)
 {
-    return is_known(dest)
-               ? 0
-               : vivi_fail(err, VIV_E_INVALID,
-                           "\"%.100s\" is no destination (ssh://HOST, exec:COMMAND, root:DIR)",
-                           dest);
+    size_t root = strlen(SCHEME_ROOT);
+
+    if (!is_known(dest))
+        return vivi_fail(err, VIV_E_INVALID,
+                         "\"%.100s\" is no destination (ssh://HOST, exec:COMMAND, root:DIR)", dest);
+    /* It is recorded, and may be asked from another directory. */
+    if (strncmp(dest, SCHEME_ROOT, root) == 0 && dest[root] != '/')
+        return vivi_fail(err, VIV_E_INVALID, "\"%.100s\": the directory must be absolute", dest);
+    return 0;
 }
 
 int vivi_peer_open(struct vivi_peer *p, const char *dest, viv_error *err)

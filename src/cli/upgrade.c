@@ -26,7 +26,7 @@ int vivi_cmd_upgrade(struct vivi_cli *c)
     if (viv_opts_new(&o, &err) < 0)
         return vivi_cli_fail(c, NULL, &err);
     if (vmm && !realpath(vmm, path)) {
-        (void)vivi_fail_errno(&err, errno, "%s", vmm);
+        (void)vivi_fail_errno(&err, errno, "--vmm: \"%.200s\"", vmm);
         err.code = VIV_E_INVALID;
         return vivi_cli_fail(c, NULL, &err);
     }

@@ -297,3 +297,29 @@ def test_what_is_no_migration_is_told(root, line, says):
     assert r.err == f"viv: migrate: {says}\n"
     answer = json.loads(r.out)
     assert (answer["do"], answer["error"]["message"]) == ("no", says)
+
+
+@pytest.mark.parametrize("flags, says", [
+    (("--tls", "/keys"), "--tls: only TCP is encrypted: --via tcp:HOST"),
+    (("--tls", "keys", "--via", "tcp:127.0.0.1"), '--tls: "keys": not an absolute path'),
+    (("--remote-tls", "/keys"), '--remote-tls: "/keys": goes with --tls'),
+    (("--connections", "0"), "--connections: not from 1 to 128"),
+    (("--connections", "129", "--via", "tcp:127.0.0.1"), "--connections: not from 1 to 128"),
+    (("--connections", "2"), "--connections: more than one need TCP: --via tcp:HOST"),
+    (("--downtime", "0"), "--downtime: must be longer than 0"),
+    (("--timeout", "0s"), "--timeout: must be longer than 0")], ids=lambda x: x[0] if isinstance(x, tuple) else "")
+def test_flags_that_no_vmm_takes_are_refused_before_anybody_is_asked(pair, flags, says):
+    vm = pair.vm()
+    assert pair.move(*flags, code=2).err == f"viv: migrate web: {says}\n"
+    assert (vm.info()["state"], vm.info()["moving"]) == ("running", None)
+    assert pair.there.root("ps", "-q").out == ""
+
+
+def test_words_that_are_no_migration_say_what_is(pair):
+    r = pair.here.root("migrate", "--resolve", "web", "ssh://moon", code=2)
+    assert r.err == "viv: migrate: --resolve needs the VM alone: viv migrate --resolve web\n"
+    pair.vm()
+    r = pair.here.root("migrate", "web", "root:there", code=2)
+    assert r.err == 'viv: migrate web: "root:there": the directory must be absolute\n'
+    r = pair.here.root("upgrade", "--vmm", "nowhere", "web", code=2)
+    assert r.err == 'viv: upgrade: --vmm: "nowhere": no such file\n'
