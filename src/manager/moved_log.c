@@ -87,7 +87,7 @@ static int put(struct vivi_call *c, const struct vivi_serial_part *part, int64_t
     if (!data)
         return vivi_fail_oom(err);
     n = len <= VIVI_BASE64_LEN((size_t)PIECE_BYTES) ? vivi_base64_decode(text, len, data) : -1;
-    if (n < 0 || at < 0)
+    if (n < 0 || n > (ssize_t)PIECE_BYTES || at < 0)
         return vivi_fail(err, VIV_E_INVALID, "not a piece of a log");
     *ret_bytes = (int64_t)n;
     return vivi_serial_put(c->d.fd, part,
