@@ -5,9 +5,8 @@
 
 Boots the demo guest under emulation, as the qemu driver does, with two virtio-serial ports. In turns, in one
 run, the same bytes go through a bare program on the second port and through the agent on the first. A command's
-output, and what a process of the agent reads of the guest's files, goes through a pipe in the guest, so there are two
-bare programs: one that copies to the port what comes through a pipe, and `dd` straight into the port. Prints one JSON
-object: medians, and ratios of each round's pair.
+output goes through a pipe in the guest, so there are two bare programs: one that copies to the port what comes through
+a pipe, and `dd` straight into the port. Prints one JSON object: medians, and ratios of each round's pair.
 """
 import json
 import os

@@ -424,8 +424,8 @@ def libvirt():
 def agent():
     """
     viv-agent over a virtio-serial port of an emulated guest, beside bare programs on a second port in the same run.
-    What a command writes goes through a pipe in the guest, and so does what a process of the agent reads of a file:
-    the bare program beside it is the one that copies a pipe to the port. One without a pipe is shown as well.
+    What a command writes goes through a pipe in the guest, so the bare program beside it is the one that copies a pipe
+    to the port. One without a pipe, which has as much on its way as the port takes, not 64 KiB, is shown as well.
     """
     a = bench_agent.run(demo_image(), 16)
     row("exec's stdout beside a bare program that copies a pipe", f"{a['exec_out_mb_s']} MB/s", f"{a['piped_out_mb_s']} MB/s",

@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "base/agent_wire.h"
+#include "lent.h"
 
 #define AGENT_NEVER UINT64_MAX
 /* Kept free in the output buffer for what is not DATA: RESULT, CREDIT, PONG, HELLO. */
@@ -249,6 +250,11 @@ bool worker_input_complete(void);
 /* The host gave up: undo what is half done and return. Reading and writing end with EINTR. */
 bool worker_stopped(void);
 void worker_started(const struct vivi_aw_writer *w);
+/*
+ * Data of a file that has a place in the output right here, when it is long enough: the agent sends
+ * of it what it can. *ret_sent: so much; the rest, if only a bit, is the worker's to send.
+ */
+int worker_lend(int fd, uint64_t at, uint64_t len, bool tree, uint64_t *ret_sent, viv_error *err);
 /* In the loop's process: what it has to remember of a worker that was started. */
 void worker_opened(struct agent *a, const struct worker *w, const struct vivi_aw_frame *f);
 _Noreturn void worker_main(const struct worker *w, const struct vivi_aw_frame *q, int status_fd);

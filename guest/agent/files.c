@@ -87,6 +87,18 @@ static int send_file(int fd, const char *path, uint64_t left, viv_error *err)
     return 0;
 }
 
+/* What is there of it by now, as far as the agent can send it by itself. */
+static int lend_file(int fd, uint64_t size, uint64_t offset, uint64_t *length, viv_error *err)
+{
+    uint64_t there = offset < size ? size - offset : 0, sent;
+    int r = worker_lend(fd, offset, there < *length ? there : *length, false, &sent, err);
+
+    if (r == 0 && sent > 0 && lseek(fd, (off_t)(offset + sent), SEEK_SET) < 0)
+        r = vivi_fail_errno(err, errno, "cannot seek");
+    *length -= r == 0 ? sent : 0;
+    return r;
+}
+
 int work_read(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_error *err)
 {
     const char *path = request_path(q, err);
@@ -115,7 +127,9 @@ int work_read(const struct vivi_aw_frame *q, struct vivi_aw_writer *ret, viv_err
         return vivi_fail_errno(err, errno, "cannot seek in %s", path);
     put_stat(&w, &st);
     worker_started(&w);
-    return send_file(fd, path, length, err);
+    if (S_ISREG(st.st_mode))
+        r = lend_file(fd, (uint64_t)st.st_size, offset, &length, err);
+    return r < 0 ? r : send_file(fd, path, length, err);
 }
 
 /* All of channel 0 into fd. */

@@ -5,7 +5,8 @@
  * u8 'S' or 'R' | u16 length | fields. 'S' are STARTED's fields, 'R' RESULT's. A command's status
  * socket is close-on-exec, so its end without a record means that the program runs. A worker is
  * told through it that its input is complete. A plain command (child.c) has none: when child_spawn
- * returns it runs, or cannot.
+ * returns it runs, or cannot. Where a worker has a long run of a file to send it lends the file
+ * (lent.h).
  *
  * A stream ends when the child was reaped, its status socket has ended, and what it had written
  * until then was sent. Not when the last writer closes the pipe: a daemon that a command left
@@ -19,7 +20,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pty.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +30,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+#include "plumbing.h"
 #include "procs.h"
 
 #define BURST_READS 4
@@ -50,8 +52,10 @@ struct process {
     bool tty, started, timed_out, drain_over;
     enum end end;
     struct source in, out[2], status;
-    size_t left[2]; /* of the output, once reaped */
-    char *held;     /* owned; input that the child has not taken yet */
+    struct lent lent; /* of a worker: goes out when out[0] is empty */
+    int passed_fd;    /* owned; came with what stands in record; −1 = none */
+    size_t left[2];   /* of the output, once reaped */
+    char *held;       /* owned; input that the child has not taken yet */
     size_t held_at, held_len;
     bool in_ended;
     unsigned char *record; /* owned; RECORD_BYTES, with the status socket */
@@ -208,17 +212,15 @@ static bool may_speak(const struct process *p)
     return (p->worker != NULL && !p->worker->tells) || p->started || p->has_result;
 }
 
-/* How much may be read now; 0: nothing for lack of credit, or because all was read. */
-static size_t output_allowed(const struct process *p, unsigned i)
+/* How much may be sent now of so much that waits; 0: nothing for lack of credit. */
+static size_t output_allowed(const struct process *p, uint64_t waiting)
 {
     size_t n = p->s.credit.send < VIVI_AW_PAYLOAD_MAX ? p->s.credit.send : VIVI_AW_PAYLOAD_MAX;
 
     /* Nearly a window is on its way, so credit is too: then more of it goes at once. */
-    if (n < SPLICE_MIN && waiting_in(p->out[i].fd) > n)
+    if (!may_speak(p) || (n < SPLICE_MIN && waiting > n))
         return 0;
-    if (p->pid == 0 && !p->tty && p->left[i] < n)
-        n = p->left[i];
-    return may_speak(p) ? n : 0;
+    return n;
 }
 
 /* Nothing was read: is it the end, or not yet? */
@@ -248,9 +250,9 @@ static unsigned output_channel(unsigned i)
  * Much of it goes the short way: false when there is little, or it must not overtake anything, or
  * it comes from a worker: pages of a file, which a port does not take but copies, one by one.
  */
-static bool output_moved(struct process *p, unsigned i, size_t n)
+static bool output_moved(struct process *p, unsigned i, size_t n, size_t waiting)
 {
-    if (p->worker != NULL || p->tty || n < SPLICE_MIN || waiting_in(p->out[i].fd) < SPLICE_MIN)
+    if (p->worker != NULL || p->tty || n < SPLICE_MIN || waiting < SPLICE_MIN)
         return false;
     n = channel_splice(p->s.agent, p->s.id, output_channel(i), p->out[i].fd, n);
     if (n > 0 && p->s.id != 0)
@@ -280,15 +282,46 @@ static bool output_copied(struct process *p, unsigned i, size_t n)
     return true;
 }
 
+/* Of a file that a worker has lent, once the pipe is empty. False when there is no more for now. */
+static bool output_lent(struct process *p)
+{
+    struct agent *a = p->s.agent;
+    size_t n = output_allowed(p, lent_waiting(&p->lent));
+    size_t room = n < VIVI_AW_DATA_BEST ? n : VIVI_AW_DATA_BEST;
+    char *to = n == 0 ? NULL : channel_begin(a, room, &room);
+
+    if (to == NULL) {
+        stream_starve(&p->s);
+        return false;
+    }
+    n = lent_read(&p->lent, to, room);
+    if (n == 0) {
+        lent_return(&p->lent, p->status.fd);
+        source_arm(a, &p->out[0], EPOLLIN);
+        return false;
+    }
+    channel_commit(a, p->s.id, VIVI_AW_STDOUT, n);
+    if (p->s.id != 0)
+        output_sent(p, 0, n);
+    return true;
+}
+
 static bool output_once(struct process *p, unsigned i)
 {
-    size_t n = output_allowed(p, i);
+    bool bounded = p->pid == 0 && !p->tty;
+    size_t waiting, n;
 
-    if (p->pid == 0 && !p->tty && p->left[i] == 0) {
+    if (bounded && p->left[i] == 0) {
         output_end(p, i);
         return false;
     }
-    return output_moved(p, i, n) || (p->out[i].fd >= 0 && output_copied(p, i, n));
+    waiting = waiting_in(p->out[i].fd);
+    if (i == 0 && p->lent.fd >= 0 && waiting == 0)
+        return output_lent(p);
+    n = output_allowed(p, waiting);
+    if (bounded && p->left[i] < n)
+        n = p->left[i];
+    return output_moved(p, i, n, waiting) || (p->out[i].fd >= 0 && output_copied(p, i, n));
 }
 
 static void output_pump(struct process *p, unsigned i)
@@ -299,6 +332,8 @@ static void output_pump(struct process *p, unsigned i)
         if (!output_once(p, i))
             return;
     }
+    if (p->lent.fd >= 0 && waiting_in(p->out[0].fd) == 0)
+        stream_starve(&p->s); /* a window is on its way, so there will be credit */
     source_arm(p->s.agent, &p->out[i], EPOLLIN); /* the others' turn */
 }
 
@@ -333,6 +368,13 @@ static void take_result(struct process *p, const char *fields, size_t len)
     p->has_result = true;
 }
 
+/* A worker that lends what cannot be lent is broken. */
+static void take_lent(struct process *p, const char *offer, size_t len)
+{
+    if (!lent_take(&p->lent, take_fd(&p->passed_fd), offer, len) && p->pid != 0)
+        procs_kill_session(p->pid, SIGKILL);
+}
+
 static void take_record(struct process *p)
 {
     size_t len;
@@ -343,6 +385,8 @@ static void take_record(struct process *p)
             return;
         if (p->record[0] == 'S') {
             tell_started(p, (const char *)p->record + 3, len);
+        } else if (p->record[0] == LENT_RECORD) {
+            take_lent(p, (const char *)p->record + 3, len);
         } else {
             take_result(p, (const char *)p->record + 3, len);
         }
@@ -370,12 +414,14 @@ static void status_end(struct process *p)
 static void status_pump(struct process *p)
 {
     while (p->status.fd >= 0) {
-        ssize_t n = read(p->status.fd, p->record + p->record_len, RECORD_BYTES - p->record_len);
+        size_t passed = 0, cap = p->passed_fd < 0 ? 1u : 0u;
+        ssize_t n = vivi_recv_fds(p->status.fd, p->record + p->record_len,
+                                  RECORD_BYTES - p->record_len, &p->passed_fd, cap, &passed, NULL);
 
         if (n > 0) {
             p->record_len += (size_t)n;
             take_record(p);
-        } else if (n == 0 || errno != EAGAIN) {
+        } else if (n != -VIV_E_BUSY) {
             status_end(p);
         } else {
             return;
@@ -388,7 +434,7 @@ static void status_ready(struct agent *a, struct source *s, uint32_t events)
     struct process *p = s->owner;
 
     status_pump(p);
-    if (p->s.starved)
+    if (p->s.starved || p->lent.fd >= 0)
         p->s.ops->resume(&p->s);
     finish(p);
 }
@@ -442,6 +488,7 @@ static void reaped(struct process *p, int status)
     if (p->status.fd >= 0) /* somebody has inherited it: nothing more will come */
         status_end(p);
     left_remove(p->s.agent, p->slot);
+    vivi_close(&p->lent.fd);
     p->pid = 0;
     p->wait_status = status;
     p->s.due_ms = AGENT_NEVER;
@@ -498,6 +545,8 @@ static void on_done(struct stream *s)
     source_close(s->agent, &p->out[0]);
     source_close(s->agent, &p->out[1]);
     source_close(s->agent, &p->status);
+    vivi_close(&p->lent.fd);
+    vivi_close(&p->passed_fd);
     free(p->record);
     free(p->result);
     p->record = NULL;
@@ -569,76 +618,6 @@ bool procs_is(const struct stream_ops *ops)
 
 /* ---- the beginning -------------------------------------------------------------------------- */
 
-/* Descriptors for the child (child's side, 0 to 2, −1 = /dev/null) and for us. */
-struct plumbing {
-    int child[3], ours[3];
-    int status[2];
-};
-
-static void plumbing_done(struct plumbing *t)
-{
-    for (int i = 0; i < 3; i++) {
-        vivi_close(&t->child[i]);
-        vivi_close(&t->ours[i]);
-    }
-    vivi_close(&t->status[0]);
-    vivi_close(&t->status[1]);
-}
-
-#define PLUMBING_NONE {.child = {-1, -1, -1}, .ours = {-1, -1, -1}, .status = {-1, -1}}
-
-/* Only our end does not block. */
-static int one_pipe(int *ret_child, int *ret_ours, bool to_child, viv_error *err)
-{
-    int fds[2];
-
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return vivi_fail_errno(err, errno, "cannot make a pipe");
-    *ret_child = fds[to_child ? 0 : 1];
-    *ret_ours = fds[to_child ? 1 : 0];
-    (void)fcntl(*ret_ours, F_SETFL, O_NONBLOCK);
-    return 0;
-}
-
-static int open_terminal(struct plumbing *t, const struct child_request *q, viv_error *err)
-{
-    const struct winsize size = {.ws_row = q->rows, .ws_col = q->cols};
-
-    if (openpty(&t->ours[1], &t->child[0], NULL, NULL, q->rows > 0 ? &size : NULL) < 0)
-        return vivi_fail_errno(err, errno, "cannot open a terminal");
-    (void)fcntl(t->ours[1], F_SETFD, FD_CLOEXEC);
-    (void)fcntl(t->child[0], F_SETFD, FD_CLOEXEC);
-    (void)fcntl(t->ours[1], F_SETFL, O_NONBLOCK);
-    t->ours[0] = fcntl(t->ours[1], F_DUPFD_CLOEXEC, 3);
-    t->child[1] = fcntl(t->child[0], F_DUPFD_CLOEXEC, 3);
-    t->child[2] = fcntl(t->child[0], F_DUPFD_CLOEXEC, 3);
-    if (t->ours[0] < 0 || t->child[1] < 0 || t->child[2] < 0)
-        return vivi_fail_errno(err, errno, "cannot open a terminal");
-    return 0;
-}
-
-static int lay_pipes(struct plumbing *t, const struct worker *w, const struct child_request *q,
-                     viv_error *err)
-{
-    bool input = w != NULL ? w->input : q->input;
-    bool plain = w == NULL && child_is_plain(q);
-    int r = 0;
-
-    if (!plain && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, t->status) < 0)
-        return vivi_fail_errno(err, errno, "cannot make a socket pair");
-    if (!plain)
-        (void)fcntl(t->status[0], F_SETFL, O_NONBLOCK);
-    if (w == NULL && q->tty)
-        return open_terminal(t, q, err);
-    if (r == 0 && input)
-        r = one_pipe(&t->child[0], &t->ours[0], true, err);
-    if (r == 0 && (w == NULL || w->output))
-        r = one_pipe(&t->child[1], &t->ours[1], false, err);
-    if (r == 0 && w == NULL)
-        r = one_pipe(&t->child[2], &t->ours[2], false, err);
-    return r;
-}
-
 /* In the child: never returns. */
 static _Noreturn void become(struct plumbing *t, const struct worker *w,
                              const struct vivi_aw_frame *f, const struct child_request *q)
@@ -705,6 +684,7 @@ static pid_t begin(struct start *s, struct process *p, viv_error *err)
 
 static void begun(struct agent *a, struct start *s, struct process *p, pid_t pid)
 {
+    p->lent.fd = p->passed_fd = -1;
     p->pid = pid;
     p->worker = s->w;
     p->tty = s->q.tty;
@@ -732,7 +712,7 @@ int process_open(struct agent *a, const struct vivi_aw_frame *f, viv_error *err)
         return vivi_fail_oom(err);
     r = s.w == NULL ? request_parse(f, &s.q, err) : 0;
     if (r == 0)
-        r = lay_pipes(&s.t, s.w, &s.q, err);
+        r = plumbing_lay(&s.t, s.w, &s.q, err);
     if (r == 0 && (pid = begin(&s, p, err)) < 0)
         r = (int)pid;
     if (r == 0) {

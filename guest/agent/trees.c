@@ -88,6 +88,21 @@ static int pass_on(int pipe_fd, size_t len, viv_error *err)
     return 0;
 }
 
+/* Data that the agent reads by itself. */
+static int lend_data(struct vivi_tree_send *t, viv_error *err)
+{
+    struct vivi_tree_data d;
+    uint64_t sent;
+    int r;
+
+    if (!vivi_tree_send_data(t, SIZE_MAX, &d))
+        return 0;
+    r = worker_lend(d.fd, d.at, d.len, true, &sent, err);
+    if (r == 0)
+        vivi_tree_send_passed(t, (size_t)sent);
+    return r;
+}
+
 static int send_tree(struct vivi_tree_send *t, int pipe_fd[2], viv_error *err)
 {
     static char buf[COPY_BYTES];
@@ -95,9 +110,13 @@ static int send_tree(struct vivi_tree_send *t, int pipe_fd[2], viv_error *err)
 
     vivi_tree_send_apart(t);
     while (r == 0) {
-        size_t gathered = gather_data(t, pipe_fd);
+        size_t gathered;
         ssize_t n;
 
+        r = lend_data(t, err);
+        if (r < 0)
+            return r;
+        gathered = gather_data(t, pipe_fd);
         if (gathered > 0) {
             r = pass_on(pipe_fd[0], gathered, err);
             continue;

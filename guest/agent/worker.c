@@ -65,6 +65,23 @@ void worker_started(const struct vivi_aw_writer *w)
     child_record(status_socket, 'S', w);
 }
 
+int worker_lend(int fd, uint64_t at, uint64_t len, bool tree, uint64_t *ret_sent, viv_error *err)
+{
+    static bool never;
+    struct lent_answer answer;
+    int r;
+
+    *ret_sent = 0;
+    if (never || len < LENT_MIN)
+        return 0;
+    r = lent_offer(status_socket, fd, at, len, tree, &answer, err);
+    if (r < 0)
+        return r;
+    never = answer.never != 0;
+    *ret_sent = answer.at - at;
+    return 0;
+}
+
 _Noreturn void worker_main(const struct worker *w, const struct vivi_aw_frame *q, int status_fd)
 {
     const struct sigaction term = {.sa_handler = on_term}; /* no SA_RESTART: calls end */

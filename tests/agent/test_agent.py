@@ -5,8 +5,10 @@ import os
 import pathlib
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -438,6 +440,104 @@ def test_stat_read_and_write(host, tmp_path):
     a.write(b"more")
     a.close()
     assert a.wait() == {"bytes": "4"} and f.read_bytes() == data + b"more"
+
+
+def holds(agent, path):
+    """Does the agent itself hold that file open?"""
+    for fd in pathlib.Path(f"/proc/{agent.proc.pid}/fd").iterdir():
+        try:
+            if os.readlink(fd) == str(path):
+                return True
+        except FileNotFoundError:
+            pass
+    return False
+
+
+def children(agent):
+    return pathlib.Path(f"/proc/{agent.proc.pid}/task/{agent.proc.pid}/children").read_text().split()
+
+
+@pytest.fixture
+def in_memory():
+    """A long file that no disk is behind: the agent reads such by itself."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as f:
+        f.write(os.urandom(1_000_000))
+        f.flush()
+        yield pathlib.Path(f.name)
+
+
+def held_up(agent, host, kind, path):
+    """A request that waits for credit, while the agent has its file."""
+    s = host.open(kind, path=str(path))
+    s.give_credit = False
+    wait_for(lambda: host.ping() and holds(agent, path))
+    return s
+
+
+def go_on(host, s):
+    host.until(lambda: s.received > wire.WINDOW // 2)
+    s.give_credit = True
+    host.frame(wire.CREDIT, s.id, struct.pack("<I", s.received))
+    s.received = 0
+
+
+@pytest.mark.parametrize("kind", ["read", "tree-read"])
+def test_a_long_file_that_is_in_memory_is_read_by_the_agent_itself(agent, host, kind, in_memory):
+    before = agent.fds()
+    s = held_up(agent, host, kind, in_memory)
+    go_on(host, s)
+    assert "error" not in s.wait()
+    if kind == "read":
+        assert s.stdout == in_memory.read_bytes()
+    else:
+        w = host.open("tree-write", path=str(in_memory) + ".copy")
+        copy = pathlib.Path(str(in_memory) + ".copy")
+        w.write(s.stdout)
+        w.close()
+        try:
+            assert w.wait() == {"entries": "1", "bytes": "1000000"}
+            assert copy.read_bytes() == in_memory.read_bytes()
+        finally:
+            copy.unlink(missing_ok=True)
+    assert agent.fds() == before
+
+
+def test_a_part_of_a_long_file_is_just_that_part(host, in_memory):
+    r = host.open("read", path=str(in_memory), offset=300_001, length=400_003)
+    assert r.wait() == {} and r.stdout == in_memory.read_bytes()[300_001:700_004]
+    r = host.open("read", path=str(in_memory), offset=800_000)
+    assert r.wait() == {} and r.stdout == in_memory.read_bytes()[800_000:]
+
+
+@pytest.mark.parametrize("kind", ["read", "tree-read"])
+def test_a_file_that_becomes_shorter_meanwhile_ends_where_it_does(agent, host, kind, in_memory):
+    s = held_up(agent, host, kind, in_memory)
+    os.truncate(in_memory, 200_000)
+    go_on(host, s)
+    assert s.wait().get("bytes", "200000") == "200000"
+    if kind == "read":
+        assert s.stdout == in_memory.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["read", "tree-read"])
+def test_a_worker_that_is_killed_ends_its_request_by_name(agent, host, kind, in_memory):
+    before = agent.fds()
+    s = held_up(agent, host, kind, in_memory)
+    (worker,) = children(agent)
+    os.kill(int(worker), signal.SIGKILL)
+    go_on(host, s)
+    assert s.wait() == {"error": "INTERNAL", "text": "the agent's own process for it was killed"}
+    assert not holds(agent, in_memory) and agent.fds() == before
+    assert kind == "tree-read" or in_memory.read_bytes().startswith(s.stdout)
+
+
+def test_an_agent_that_is_killed_leaves_no_worker_that_waits_for_it(agent, host, in_memory):
+    held_up(agent, host, "read", in_memory)
+    (worker,) = children(agent)
+    agent.proc.kill()
+    agent.proc.wait()
+    wait_for(lambda: not os.path.exists(f"/proc/{worker}"))
+    agent.start()
 
 
 def test_a_link_is_written_through(host, tmp_path):
