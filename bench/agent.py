@@ -28,6 +28,12 @@ DEADLINE_S = 120
 CPU = "max,la57=off,erms=off"  # as src/driver/qemu/plan.c has it
 
 
+# A static program for x86-64: heads of file and segment, then _exit(0).
+CODE = b"\x31\xff\xb8\x3c\x00\x00\x00\x0f\x05" # xor edi, edi; mov eax, 60; syscall
+NOTHING = (struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0) +
+           struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 120 + len(CODE), 120 + len(CODE), 4096) + CODE)
+
+
 class Peer(wire.Peer):
     """The rest of a frame is received in one call: the VMM sends it in pieces of a page."""
 
@@ -141,6 +147,15 @@ class Guest:
         self.shell("i=0; while [ $i -lt %d ]; do /bin/true; i=$((i+1)); done" % SPAWNS)
         return (time.monotonic() - began) * 1e3 / SPAWNS
 
+    def nothing_ms(self):
+        """exec of a program of one page that ends at once: what is left is the agent and the kernel."""
+        s = self.peer.open("write", path="/tmp/nothing", mode=0o755)
+        s.write(NOTHING)
+        s.close()
+        assert s.wait() == {"bytes": str(len(NOTHING))}
+        assert self.peer.run("/tmp/nothing").result == {"exit": "0"}
+        return round_trip_ms(lambda: self.peer.run("/tmp/nothing"))
+
     def rss_kib(self):
         return int(self.shell("grep VmRSS /proc/$(pidof viv-agent)/status").split()[1])
 
@@ -170,6 +185,7 @@ def measure(g):
         found[name] = round(statistics.median(r[ours] / r[theirs] for r in rounds), 2)
     found["ping_ms"] = round(round_trip_ms(g.peer.ping), 2)
     found["exec_true_ms"] = round(round_trip_ms(lambda: g.peer.run("/bin/true")), 2)
+    found["exec_nothing_ms"] = round(g.nothing_ms(), 2)
     found["spawn_true_ms"] = round(statistics.median(g.spawn_ms() for _ in range(ROUNDS)), 2)
     found["rss_kib"] = g.rss_kib()
     return found
