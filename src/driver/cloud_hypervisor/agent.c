@@ -4,6 +4,8 @@
  * follows is the guest's. Nobody there, or a guest without the driver: the connection is closed
  * without a word, or never answered. The line is read byte by byte: nothing of the agent's may be
  * taken with it.
+ *
+ * A reset makes all devices anew, and for a moment the socket is not there.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -82,12 +84,27 @@ static int say_connect(int fd, viv_error *err)
     return 0;
 }
 
+/* Whoever wants an agent was started with vsock: a socket that is missing will be back. */
+static int reach(const char *run_dir, int *ret_fd, viv_error *err)
+{
+    char path[512];
+    int r;
+
+    (void)snprintf(path, sizeof(path), "%s/" CH_PORT_VSOCK, run_dir);
+    r = vivi_unix_connect(path, ret_fd, err);
+    if (r != -VIV_E_NOT_FOUND)
+        return r;
+    r = vivi_fail(err, VIV_E_BUSY, "cloud-hypervisor: vsock: the VMM has no socket for it now");
+    if (err != NULL)
+        err->flags |= VIV_ERR_RETRY;
+    return r;
+}
+
 int ch_agent_connect(void *priv, uint64_t op, viv_error *err)
 {
     struct ch_machine *m = priv;
     cleanup_close int fd = -1;
     struct ch_agent *a = NULL;
-    char path[512];
     int r;
 
     for (size_t i = 0; i < CH_AGENTS_MAX && !a; i++)
@@ -95,8 +112,7 @@ int ch_agent_connect(void *priv, uint64_t op, viv_error *err)
             a = &m->agents[i];
     if (!a)
         return vivi_fail(err, VIV_E_BUSY, "cloud-hypervisor: the agent is being asked for already");
-    (void)snprintf(path, sizeof(path), "%s/" CH_PORT_VSOCK, m->run_dir);
-    r = vivi_unix_connect(path, &fd, err);
+    r = reach(m->run_dir, &fd, err);
     if (r >= 0)
         r = vivi_fd_nonblock(fd, true, err);
     if (r >= 0)
