@@ -6,12 +6,14 @@ Nothing here sleeps: waiting is poll(2) on a descriptor (inotify, pidfd, pipe) w
 import codecs
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import time
 import tty
@@ -61,6 +63,20 @@ def until(what, predicate, *paths, deadline=DEADLINE):
             if left <= 0:
                 raise Timeout(f"not within {deadline} s: {what}")
             changes.wait(left)
+
+
+TUNSETIFF = 0x400454ca
+TAP, NO_PI, VNET_HDR = 0x2, 0x1000, 0x4000
+
+
+@contextlib.contextmanager
+def tap(flags=TAP | NO_PI | VNET_HDR, up=True):
+    """An open TAP device and its name; it is gone when nobody holds it any more."""
+    with open("/dev/net/tun", "rb+", buffering=0) as f:
+        name = fcntl.ioctl(f, TUNSETIFF, struct.pack("16sH22x", b"vivt%d", flags))[:16].rstrip(b"\0").decode()
+        if up:
+            subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        yield f.fileno(), name
 
 
 def start_time(pid):

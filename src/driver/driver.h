@@ -298,6 +298,8 @@ struct vivi_driver_effects {
     /* Each stream of agent_connect reaches the agent as a new one (a socket, vsock); else what one
      * monitor has left half written may stand before the next one's first byte (a serial port). */
     bool agent_fresh;
+    /* A NIC whose TAP is down when the guest sends is dead from then on: up from the start. */
+    bool taps_up;
     /* optional: the table of a VM with that configuration, where it may be another one than this.
      */
     const struct vivi_driver_effects *(*of)(const struct vivi_config *c);

@@ -86,9 +86,11 @@ void vivi_nics_let_go(struct vivi_monitor *m)
         vivi_nics_drop_others(m, NULL);
 }
 
-int vivi_nics_check(const struct vivi_monitor *m, const struct vivi_config *c, viv_error *err)
+int vivi_nics_check(const struct vivi_monitor *m, const struct vivi_config *c, bool up,
+                    viv_error *err)
 {
     char name[VIVI_KEEPER_NAME_MAX], field[100];
+    int fd;
 
     for (size_t i = 0; i < c->n_nets; i++) {
         const struct vivi_net *n = &c->nets[i];
@@ -96,7 +98,10 @@ int vivi_nics_check(const struct vivi_monitor *m, const struct vivi_config *c, v
         if (n->type != VIVI_NET_FD)
             continue;
         name_of(n->id, name);
-        if (vivi_fds_get(&m->fds, name) >= 0)
+        fd = vivi_fds_get(&m->fds, name);
+        if (fd >= 0 && up && vivi_tap_is_up(fd, err) < 0)
+            return in_field(err, n->id, -VIV_E_INVALID);
+        if (fd >= 0)
             continue;
         (void)snprintf(field, sizeof(field), "nets.%.64s.fd", n->id);
         (void)vivi_fail_field(err, VIV_E_INVALID, field,

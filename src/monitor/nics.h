@@ -21,8 +21,9 @@ int vivi_nics_take(struct vivi_monitor *m, const json_t *args, struct vivi_frame
 void vivi_nics_drop_others(struct vivi_monitor *m, const struct vivi_config *c);
 /* Nothing runs: all of them, unless it starts again by itself. */
 void vivi_nics_let_go(struct vivi_monitor *m);
-/* Every NIC of type fd has one. INVALID. */
-int vivi_nics_check(const struct vivi_monitor *m, const struct vivi_config *c, viv_error *err);
+/* Every NIC of type fd has one, which is up where the VMM needs that. INVALID. */
+int vivi_nics_check(const struct vivi_monitor *m, const struct vivi_config *c, bool up,
+                    viv_error *err);
 /* Whether it can be saved and restored. UNSUPPORTED, with the field. */
 int vivi_nics_may_save(const struct vivi_config *c, viv_error *err);
 /* Whether the element at "nets.ID", of this run or in a change, came with a start. */

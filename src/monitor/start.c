@@ -156,9 +156,9 @@ int vivi_start_prepare_from(struct vivi_monitor *m, const struct vivi_launch_fro
         return r;
     r = read_config(m, from, &l, err);
     if (r >= 0)
-        r = vivi_nics_check(m, &l.config, err);
-    if (r >= 0)
         r = find_driver(m, &l, err);
+    if (r >= 0)
+        r = vivi_nics_check(m, &l.config, l.fx->taps_up, err);
     if (r >= 0)
         r = m->env->facts(&l.config, l.driver, m->cache_dir, &f, err);
     if (r >= 0)

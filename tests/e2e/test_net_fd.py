@@ -1,33 +1,27 @@
 """A NIC that is given as an open TAP descriptor: who holds it, for how long, and what cannot be done with it."""
 
 import contextlib
-import fcntl
 import glob
 import json
 import os
 import signal
 import socket
-import struct
+import subprocess
 
 import pytest
 import vivtest
 from test_ch_double import Lab
 
-TUNSETIFF = 0x400454ca
-TAP, NO_PI, VNET_HDR = 0x2, 0x1000, 0x4000
-ALL = TAP | NO_PI | VNET_HDR
-
 
 @contextlib.contextmanager
-def tap(flags=ALL):
-    """An open TAP device and its name; it is gone when nobody holds it any more."""
-    try:
-        fd = os.open("/dev/net/tun", os.O_RDWR)
-        name = fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", b"vivt%d", flags))[:16].rstrip(b"\0").decode()
-    except OSError as e:
-        pytest.skip(f"needs /dev/net/tun and the right to make a TAP device: {e.strerror}")
-    with open(fd, "rb", buffering=0):
-        yield fd, name
+def tap(**kw):
+    """An open TAP device and its name."""
+    with contextlib.ExitStack() as stack:
+        try:
+            device = stack.enter_context(vivtest.tap(**kw))
+        except OSError as e:
+            pytest.skip(f"needs /dev/net/tun and the right to make a TAP device: {e.strerror}")
+        yield device
 
 
 def holds(pid, name):
@@ -68,6 +62,19 @@ def started(lab, conf=None, **fields):
         vm = lab.vm(nets=[{"id": "n0", "type": "fd", "fd": fd}], **fields)
         vm("start", "--wait", pass_fds=[fd])
     return vm, name
+
+
+def test_one_that_is_down_is_refused(lab):
+    """A VMM that cannot write a packet ends the NIC for good, as a real one showed; a reboot looks again."""
+    with tap(up=False) as (fd, name):
+        vm = lab.vm(nets=[{"id": "n0", "type": "fd", "fd": fd}])
+        r = vm("start", code=2, pass_fds=[fd])
+        assert r.err.startswith(f"viv: start web: nets.n0.fd: {name} is down, ") and f"ip link set {name} up" in r.err, r
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        vm("start", "--wait", pass_fds=[fd])
+        subprocess.run(["ip", "link", "set", name, "down"], check=True)
+        assert f"{name} is down" in vm("reboot", code=2).err
+    assert vm.info()["state"] == "running"
 
 
 def test_it_is_added_before_the_boot_and_held_until_the_end(lab):
@@ -143,10 +150,10 @@ def test_without_an_api_it_is_inherited(lab):
     vm("kill")
 
 
-@pytest.mark.parametrize("flags, text", [(TAP | NO_PI, "was opened without IFF_VNET_HDR"),
-                                         (1 | NO_PI, "what was given is no TAP device")])
+@pytest.mark.parametrize("flags, text", [(vivtest.TAP | vivtest.NO_PI, "was opened without IFF_VNET_HDR"),
+                                         (1 | vivtest.NO_PI, "what was given is no TAP device")])
 def test_what_is_no_such_tap_is_refused(lab, flags, text):
-    with tap(flags) as (fd, name):
+    with tap(flags=flags) as (fd, name):
         vm = lab.vm(nets=[{"id": "n0", "type": "fd", "fd": fd}])
         r = vm("start", code=2, pass_fds=[fd])
     assert r.err.startswith("viv: start web: nets.n0.fd: ") and text in r.err

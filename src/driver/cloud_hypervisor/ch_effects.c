@@ -673,6 +673,7 @@ const struct vivi_driver_effects vivi_effects_cloud_hypervisor = {
     .name = "cloud-hypervisor",
     .of = ch_effects_of,
     .agent_fresh = true, /* every vsock connection is a new one */
+    .taps_up = true,
     .machine_size = sizeof(struct ch_machine),
     .start = ch_start,
     .adopt = ch_adopt,

@@ -113,6 +113,7 @@ const struct vivi_driver_effects vivi_effects_ch_cli = {
     .name = "cloud-hypervisor",
     .lacks = CH_NEEDS_API,
     .agent_fresh = true,
+    .taps_up = true,
     .machine_size = sizeof(struct ch_machine),
     .start = cli_start,
     .adopt = cli_adopt,
