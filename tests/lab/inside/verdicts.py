@@ -1,8 +1,7 @@
 """
 Inside the lab: which tests run here, by whom, and a verdict for each as soon as it is known, whatever happens to the rest.
 
-Several of these work side by side, since most of the time a guest boots on one CPU: each takes the next file that nobody
-has taken, those first that take longest. A file's tests share a guest and stay together, in their order.
+Several labs work side by side: each takes the next file that nobody has taken, those first that take longest. A file's tests share a guest and stay together, in their order.
 
 A plugin, since a conftest.py is told only of the tests beside and below it, and those of the double are elsewhere.
 """
@@ -14,15 +13,17 @@ import platform
 import shutil
 import subprocess
 
-RESULTS = os.environ.get("VIV_LAB_VERDICTS")
+RESULTS = os.environ.get("VIV_LAB_RESULTS")  # the same directory for all
+NUMBER = os.environ.get("VIV_LAB", "")
 REAL = {"real", "old"}
-LONG = ["test_ch_life.py", "test_contract.py", "test_ch_hot.py", "test_ch_migrate.py", "test_double.py", "test_ch_old.py", "test_ch_api.py"]
+LONG = [f"test_{n}.py" for n in ("ch_life", "contract", "ch_migrate", "ch_hot", "ch_api", "double", "ch_devices", "ch_old", "ch_snapshot",
+                                 "qemu_kvm")]
 SETUP = {}  # seconds that a test has waited for its guest
 
 
 def write(entry):
     if RESULTS:
-        with open(RESULTS, "a", encoding="utf-8") as f:
+        with open(f"{RESULTS}/verdicts.{NUMBER}", "a", encoding="utf-8") as f:
             f.write(json.dumps(entry) + "\n")
 
 
@@ -54,7 +55,8 @@ def taken(name):
     if not RESULTS:
         return False
     try:
-        os.close(os.open(f"{RESULTS}.{name}", os.O_CREAT | os.O_EXCL))
+        with open(f"{RESULTS}/taken.{name}", "x", encoding="utf-8") as f:
+            f.write(NUMBER)
     except FileExistsError:
         return True
     return False
@@ -70,7 +72,7 @@ def pytest_runtestloop(session):
         for item, following in zip(files[name], files[name][1:] + [None]):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if RESULTS:
-            os.close(os.open(f"{RESULTS}.{name}.done", os.O_CREAT))
+            os.close(os.open(f"{RESULTS}/done.{name}", os.O_CREAT))
     return True
 
 
