@@ -39,8 +39,8 @@ def create(root, name, *cmdline, **fields):
     """
     fields.setdefault("agent", {"enabled": "off"})
     images = os.environ["VIV_IMAGES"] + "/demo"
-    boot = {"kernel": f"{images}/vmlinuz", "initramfs": f"{images}/initramfs",
-            "cmdline": " ".join(("console=ttyS0 cryptomgr.notests quiet", *cmdline))}
+    boot = fields.pop("boot", {"kernel": f"{images}/vmlinuz", "initramfs": f"{images}/initramfs",
+                               "cmdline": " ".join(("console=ttyS0 cryptomgr.notests quiet", *cmdline))})
     fields.setdefault("memory", "256MiB")
     fields.setdefault("nets", [])
     code = fields.pop("code", 0)
@@ -50,11 +50,11 @@ def create(root, name, *cmdline, **fields):
     return vivtest.VM(root, name)
 
 
-def ready(vm):
+def ready(vm, pass_fds=()):
     """Starts it, up to ready. Emulated SVM loses an interrupt now and then and the nested kernel stands still: one
     more try, and then it is no fault of what is tested here."""
     for _ in range(2):
-        r = vm("start", "--wait", "-t", f"{READY}s", code=None, deadline=READY + 20)
+        r = vm("start", "--wait", "-t", f"{READY}s", code=None, deadline=READY + 20, pass_fds=pass_fds)
         if r.code == 0:
             return vm
         assert r.code == 6, f"{r}\n{vm.serial()[-2000:].decode(errors='replace')}"
