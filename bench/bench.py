@@ -17,16 +17,19 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tests"))
+sys.path.insert(0, os.path.join(HERE, "..", "tests", "lab"))
 sys.path.insert(0, HERE)
 from vivtest import Root, VM, alive, kill, start_time, until, wait_gone  # noqa: E402
 import agent as bench_agent  # noqa: E402
 import cloud_hypervisor  # noqa: E402
+import labguest  # noqa: E402
 from library import Library  # noqa: E402
 
 PREFIX = os.environ["VIV_PREFIX"]
 VIV = os.path.join(PREFIX, "bin/viv")
 BUILD = os.environ["VIV_BUILD_DIR"]
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "30"))
+LAB_DEADLINE = 600  # seconds that all measurements in the lab may take
 FAKE_READY = "ready after=1ms"
 
 
@@ -451,7 +454,45 @@ def ch():
     cloud_hypervisor.verbs(sys.modules[__name__])
 
 
-SECTIONS = {f.__name__: f for f in (ps, flat, memory, adopt, ready, late, share, libvirt, agent, ch)}
+def ch_real():
+    """The same with a real one, where there is a KVM."""
+    cloud_hypervisor.real(sys.modules[__name__])
+
+
+def lab():
+    """The section ch_real in a lab (tests/lab/labguest.py), which has a /dev/kvm on any host."""
+    if not shutil.which("cloud-hypervisor") or os.geteuid() != 0:
+        print("skip lab: needs root, and cloud-hypervisor and ch-remote on PATH", flush=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="viv-bench.") as work:
+        results = os.path.join(work, "results")
+        os.mkdir(results)
+        images = labguest.build_images(PREFIX, os.environ["VIV_CACHE"])
+        passed_on = ("VIV_PREFIX", "VIV_BUILD_DIR", "VIV_CACHE", "BENCH_ROUNDS")
+        labguest.write_script(
+            os.path.join(results, "run"), f"/usr/bin/python3 '{os.path.join(HERE, 'bench.py')}' ch_real >/results/log.$1 2>&1",
+            BENCH_ROWS="/results/rows", VIV_TEST_DEADLINE="90", **{k: os.environ[k] for k in passed_on if k in os.environ})
+        guest = labguest.Guest(0, images, work, results, LAB_DEADLINE)
+        try:
+            guest.thread.join()
+        finally:
+            guest.close()
+        with open(os.path.join(results, "log.0"), encoding="utf-8") as f:
+            text = f.read()
+        if not os.path.exists(os.path.join(results, "rows")):
+            sys.exit(f"bench: the lab has measured nothing\n{text[-2000:]}\n{guest.console[-2000:]}")
+        with open(os.path.join(results, "rows"), encoding="utf-8") as f:
+            for entry in json.load(f):
+                row(**entry)
+
+
+SECTIONS = {f.__name__: f for f in (ps, flat, memory, adopt, ready, late, share, libvirt, agent, ch, ch_real, lab)}
+
+
+def keep_rows(path):
+    """For the host of the lab that this runs in."""
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump([vars(r) for r in rows], f)
 
 
 def report(names):
@@ -470,7 +511,10 @@ def main():
             sys.exit(f"bench: unknown section {n}; there are: {' '.join(SECTIONS)}")
     for n in names:
         SECTIONS[n]()
-    report(names)
+    if "BENCH_ROWS" in os.environ:
+        keep_rows(os.environ["BENCH_ROWS"])
+    else:
+        report(names)
     missed = [r for r in rows if r.ok is False]
     print(f"{len(rows) - len(missed)} goals met, {len(missed)} missed")
     sys.exit(1 if missed else 0)
