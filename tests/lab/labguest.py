@@ -9,6 +9,7 @@ where none of them can come between another's reading and writing of a word. Two
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -20,6 +21,7 @@ VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 UP_DEADLINE = float(os.environ.get("VIV_LAB_UP_DEADLINE", "90"))  # until its command says something; later it stands still
 STILL = 240  # seconds without a word after which it stands still, too
 BOOTS = 5  # at most
+DONE = re.compile(r"^VIV_LAB_EXIT (?!75\b)", re.M)  # 75: to be booted anew, says the command
 MEMORY = 3072  # MiB
 
 
@@ -83,8 +85,8 @@ def write_script(path, *lines, **env):
 
 class Guest:
     """
-    One lab, by a thread of its own: boots, runs `results/run NUMBER` with its results at /results, and where it crashes
-    boots again. What the command writes to its log.NUMBER and verdicts.NUMBER there tells that it goes on.
+    One lab, by a thread of its own: boots, runs `results/run NUMBER` with its results at /results, and where it crashes,
+    or the command wants it, boots again. What the command writes to its log.NUMBER and verdicts.NUMBER there tells that it goes on.
     """
 
     def __init__(self, number, images, work, results, deadline):
@@ -121,7 +123,7 @@ class Guest:
             self.boots += 1
             text = self.boot()
             self.console += text
-            if "VIV_LAB_EXIT" in text or time.monotonic() > self.end:
+            if DONE.search(text) or time.monotonic() > self.end:
                 break
             self.crashed()
 

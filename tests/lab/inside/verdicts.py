@@ -6,18 +6,23 @@ Several labs work side by side: each takes the next file that nobody has taken, 
 A plugin, since a conftest.py is told only of the tests beside and below it, and those of the double are elsewhere.
 """
 
+import contextlib
+import glob
 import itertools
 import json
 import os
 import platform
 import shutil
 import subprocess
+import threading
 
 RESULTS = os.environ.get("VIV_LAB_RESULTS")  # the same directory for all
 NUMBER = os.environ.get("VIV_LAB", "")
 REAL = {"real", "old"}
 LONG = [f"test_{n}.py" for n in ("ch_life", "contract", "ch_migrate", "ch_hot", "ch_api", "double", "ch_devices", "ch_old", "ch_snapshot",
                                  "qemu_kvm")]
+LOOK = 10  # seconds in which any Linux wakes up, also one that idles
+AGAIN = 75  # what this ends with when the lab is to be booted anew (labguest.py)
 SETUP = {}  # seconds that a test has waited for its guest
 
 
@@ -76,6 +81,34 @@ def pytest_runtestloop(session):
     return True
 
 
+def scheduled():
+    """{process: how often each of its virtual CPUs has been given a CPU}"""
+    found = {}
+    for path in glob.glob("/proc/[0-9]*/task/[0-9]*"):
+        with contextlib.suppress(OSError), open(path + "/comm", encoding="utf-8") as comm, \
+                open(path + "/status", encoding="utf-8") as status:
+            if comm.read().startswith(("vcpu", "CPU ")):
+                found.setdefault(path.split("/")[2], []).append([line for line in status if "ctxt_switches" in line])
+    return found
+
+
+def stands_still():
+    """Whether a guest does nothing at all: emulated SVM has lost an interrupt of it, or it is paused."""
+    before = scheduled()
+    threading.Event().wait(LOOK)
+    after = scheduled()
+    return any(after.get(pid) == counts for pid, counts in before.items())
+
+
+def failed(file):
+    """Where a guest stands still this lab is given up, once for each file: the next boot begins with the file anew."""
+    mark = f"{RESULTS}/still.{file}"
+    if RESULTS and not os.path.exists(mark) and stands_still():
+        os.close(os.open(mark, os.O_CREAT))
+        print(f"{file}: a guest stands still: once more", flush=True)
+        os._exit(AGAIN)
+
+
 def pytest_runtest_logreport(report):
     if report.when == "setup":
         SETUP[report.nodeid] = report.duration
@@ -84,3 +117,5 @@ def pytest_runtest_logreport(report):
         seconds = report.duration + (SETUP.get(report.nodeid, 0) if report.when == "call" else 0)
         write({"file": os.path.basename(report.nodeid.split("::")[0]), "test": report.nodeid.split("::")[-1],
                "outcome": report.outcome, "seconds": round(seconds, 1), "text": text})
+    if report.failed:
+        failed(os.path.basename(report.nodeid.split("::")[0]))
