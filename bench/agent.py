@@ -118,6 +118,13 @@ class Guest:
         self.tree = s.stdout
         return rate
 
+    def read_out(self):
+        """As `viv cp VM:FILE -` does it."""
+        s = self.peer.open("read", path="/tmp/data")
+        rate = self.stream_out(s)
+        assert s.stdout == self.data, "not byte for byte"
+        return rate
+
     # ---- into the guest
 
     def bare_in(self):
@@ -176,12 +183,14 @@ def measure(g):
     piped_file = "cat /tmp/data | dd of={port} bs=32k 2>/dev/null"
     columns = {"bare_out": lambda: g.bare_out(direct), "piped_out": lambda: g.bare_out(piped), "exec_out": g.exec_out,
                "bare_file_out": lambda: g.bare_out(from_file), "piped_file_out": lambda: g.bare_out(piped_file),
-               "copy_out": g.copy_out, "bare_in": g.bare_in, "copy_in": g.copy_in}
+               "copy_out": g.copy_out, "read_out": g.read_out, "bare_in": g.bare_in, "copy_in": g.copy_in}
     rounds = [{k: f() for k, f in columns.items()} for _ in range(ROUNDS)]
     found = {f"{k}_mb_s": round(statistics.median(r[k] for r in rounds), 1) for k in columns}
     for name, ours, theirs in (("exec_of_bare", "exec_out", "bare_out"), ("exec_of_piped", "exec_out", "piped_out"),
                                ("copy_of_bare", "copy_out", "bare_file_out"),
-                               ("copy_of_piped", "copy_out", "piped_file_out"), ("copy_in_of_bare", "copy_in", "bare_in")):
+                               ("copy_of_piped", "copy_out", "piped_file_out"),
+                               ("read_of_bare", "read_out", "bare_file_out"),
+                               ("read_of_piped", "read_out", "piped_file_out"), ("copy_in_of_bare", "copy_in", "bare_in")):
         found[name] = round(statistics.median(r[ours] / r[theirs] for r in rounds), 2)
     found["ping_ms"] = round(round_trip_ms(g.peer.ping), 2)
     found["exec_true_ms"] = round(round_trip_ms(lambda: g.peer.run("/bin/true")), 2)

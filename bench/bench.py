@@ -439,6 +439,10 @@ def agent():
         f"{a['piped_file_out_mb_s']} MB/s", "≥ 0.7", a["copy_of_piped"] >= 0.7)
     row("cp out of the guest beside a bare program without a pipe", f"{a['copy_out_mb_s']} MB/s",
         f"{a['bare_file_out_mb_s']} MB/s", "–", None)
+    row("cp to standard output beside a bare program that copies a pipe", f"{a['read_out_mb_s']} MB/s",
+        f"{a['piped_file_out_mb_s']} MB/s", "≥ 0.7", a["read_of_piped"] >= 0.7)
+    row("cp to standard output beside a bare program without a pipe", f"{a['read_out_mb_s']} MB/s",
+        f"{a['bare_file_out_mb_s']} MB/s", "–", None)
     row("cp into the guest beside a bare program", f"{a['copy_in_mb_s']} MB/s", f"{a['bare_in_mb_s']} MB/s",
         "≥ 0.7", a["copy_in_of_bare"] >= 0.7)
     above = a["exec_true_ms"] - a["ping_ms"]
