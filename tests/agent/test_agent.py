@@ -19,6 +19,7 @@ import wire  # noqa: E402
 AGENT = os.environ.get("VIV_AGENT", "")
 RUNNER = os.environ.get("VIV_AGENT_RUNNER", "").split() # of a program for another architecture
 vfork = pytest.mark.skipif(bool(RUNNER), reason="needs vfork, of which the emulator makes a fork")
+lending = pytest.mark.skipif(bool(RUNNER), reason="needs preadv2, which the emulator does not know")
 pytestmark = pytest.mark.skipif(not AGENT, reason="needs VIV_AGENT: the program to test")
 
 
@@ -481,6 +482,7 @@ def go_on(host, s):
     s.received = 0
 
 
+@lending
 @pytest.mark.parametrize("kind", ["read", "tree-read"])
 def test_a_long_file_that_is_in_memory_is_read_by_the_agent_itself(agent, host, kind, in_memory):
     before = agent.fds()
@@ -509,6 +511,7 @@ def test_a_part_of_a_long_file_is_just_that_part(host, in_memory):
     assert r.wait() == {} and r.stdout == in_memory.read_bytes()[800_000:]
 
 
+@lending
 @pytest.mark.parametrize("kind", ["read", "tree-read"])
 def test_a_file_that_becomes_shorter_meanwhile_ends_where_it_does(agent, host, kind, in_memory):
     s = held_up(agent, host, kind, in_memory)
@@ -519,6 +522,7 @@ def test_a_file_that_becomes_shorter_meanwhile_ends_where_it_does(agent, host, k
         assert s.stdout == in_memory.read_bytes()
 
 
+@lending
 @pytest.mark.parametrize("kind", ["read", "tree-read"])
 def test_a_worker_that_is_killed_ends_its_request_by_name(agent, host, kind, in_memory):
     before = agent.fds()
@@ -531,6 +535,7 @@ def test_a_worker_that_is_killed_ends_its_request_by_name(agent, host, kind, in_
     assert kind == "tree-read" or in_memory.read_bytes().startswith(s.stdout)
 
 
+@lending
 def test_an_agent_that_is_killed_leaves_no_worker_that_waits_for_it(agent, host, in_memory):
     held_up(agent, host, "read", in_memory)
     (worker,) = children(agent)
