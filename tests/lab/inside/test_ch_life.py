@@ -70,8 +70,9 @@ def still(vm):
             pass
         size = vm.serial_size()
         assert not c.read(4) and vm.serial_size() == size
-        n, before = re.findall(tick, c.text)[-1]
-        c.at = len(c.text)
+        last = list(re.finditer(tick, c.text))[-1]
+        n, before = last.groups()
+        c.at = last.end()  # half a line may have been printed since
         paused = time.monotonic() - begin
         assert vm("resume", deadline=chlab.STEP).out == f"{vm.name}: running\n"
         m = c.expect(tick, chlab.STEP)
