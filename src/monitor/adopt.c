@@ -332,13 +332,13 @@ static int find_run(struct vivi_monitor *m, viv_error *err)
                            ? m->adopted_since_us
                            : m->timeline.origin_us;
     m->running_since_us = ran_since(m);
+    m->spawn_known = m->st.vmm.pid != 0;
+    if (r > 0) /* who it is, before what only it has left is taken out of it */
+        m->st.vmm = rec.proc;
     if (this_run_recorded(m))
         open_run(m);
     else
         drop_strangers(m);
-    m->spawn_known = m->st.vmm.pid != 0;
-    if (r > 0)
-        m->st.vmm = rec.proc;
     if (m->st.pid_ns != 0 && m->st.pid_ns != m->now.pid_ns) {
         vivi_log(VIVI_LOG_WARN, "the VMM was started in another pid namespace");
         m->st.vmm = (struct vivi_proc_id){0};

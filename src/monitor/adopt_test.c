@@ -4,6 +4,9 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include "base/pty.h"
+#include "monitor/testing_apply.h"
+
 #define EXITED(code) ((code) << 8)
 
 static int open_always(void **state)
@@ -554,6 +557,40 @@ static void when_keeper_and_monitor_died_the_fifos_are_opened_again(void **state
     vivi_fds_done(&old);
 }
 
+/* Who it is stands in the keeper's record only: both were killed before the monitor had noted it.
+ */
+static void the_terminal_is_taken_out_of_a_vmm_that_nobody_had_noted(void **state)
+{
+    struct rig *r = *state;
+    struct vivi_fd_table old;
+    json_t *running;
+    int master, slave;
+    struct stat before, after;
+
+    assert_int_equal(vivi_pty_open(&master, &slave, NULL), 0);
+    assert_int_equal(fstat(master, &before), 0);
+    r->hold_spawn = true;
+    (void)ask(r, "start", "op-1", NULL);
+    die(r);
+    rig_spawned(r); /* it has inherited the master, by this number */
+    running = rig_read(r, VIVI_RUNNING_FILE);
+    assert_int_equal(json_object_set_new(running, "terminal",
+                                         json_pack("{s:s, s:i}", "name", "terminal", "fd", master)),
+                     0);
+    rig_write(r, VIVI_RUNNING_FILE, running);
+    json_decref(running);
+    old = r->table;
+    r->table = (struct vivi_fd_table){0};
+    next(r);
+    assert_int_equal(rig_state(r).vmm.pid, r->vmm);
+    assert_true(vivi_fds_get(&r->table, "terminal") >= 0);
+    assert_int_equal(fstat(vivi_fds_get(&r->table, "terminal"), &after), 0);
+    assert_int_equal(after.st_ino, before.st_ino);
+    vivi_fds_done(&old);
+    vivi_close(&master);
+    vivi_close(&slave);
+}
+
 #define P(name) cmocka_unit_test_setup_teardown(name, rig_open_plain, rig_close_state)
 
 int main(void)
@@ -590,6 +627,7 @@ int main(void)
         P(a_broken_state_record_is_set_aside_and_the_vmm_is_found),
         P(a_record_of_a_newer_schema_is_left_alone),
         P(when_keeper_and_monitor_died_the_fifos_are_opened_again),
+        P(the_terminal_is_taken_out_of_a_vmm_that_nobody_had_noted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
