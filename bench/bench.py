@@ -445,10 +445,12 @@ def agent():
         f"{a['bare_file_out_mb_s']} MB/s", "–", None)
     row("cp into the guest beside a bare program", f"{a['copy_in_mb_s']} MB/s", f"{a['bare_in_mb_s']} MB/s",
         "≥ 0.7", a["copy_in_of_bare"] >= 0.7)
+    # Exec itself has a budget; how long busybox takes to start under emulation is not the agent's.
+    above = a["exec_nothing_ms"] - a["ping_ms"]
+    row("exec of a program that only ends, above a ping", f"{above:.2f} ms", "–", "≤ 3 ms", above <= 3)
     above = a["exec_true_ms"] - a["ping_ms"]
-    row("exec of true above a ping, beside a shell's start of it in the guest", f"{above:.2f} ms", f"{a['spawn_true_ms']:.2f} ms",
-        "≤ 3 ms, or ≤ 1 ms above the shell's", above <= 3 or above <= a["spawn_true_ms"] + 1)
-    row("exec of a program of one page above a ping", f"{a['exec_nothing_ms'] - a['ping_ms']:.2f} ms", "–", "–", None)
+    row("exec of busybox's true above a ping, beside a shell's start of it in the guest", f"{above:.2f} ms",
+        f"{a['spawn_true_ms']:.2f} ms", "≤ 1 ms above the shell's", above <= a["spawn_true_ms"] + 1)
     row("the agent's resident memory", f"{a['rss_kib']} KiB", "–", "≤ 1024 KiB", a["rss_kib"] <= 1024)
 
 
