@@ -79,8 +79,9 @@ def web(wanderer):
 
 
 def arrives(wanderer, destination, *flags):
-    """It is there with all it had, it works there, and it does not run here."""
+    """It is there with all it had and has said, it works there, and it does not run here."""
     here, there = wanderer.vm, vivtest.VM(wanderer.other(), "web")
+    said, boots = here("logs").out, chlab.boots(here)
     here.root("migrate", *flags, "web", destination, deadline=2 * chlab.STEP)
     wanderer.vm = there
     info = there.info()
@@ -91,7 +92,8 @@ def arrives(wanderer, destination, *flags):
         write(c, "after")
         assert read(c) == ["after", "after"]
         write(c, "before")
-    assert chlab.boots(there) == 0, "it booted anew"
+    assert there("logs").out.startswith(said), "its log has followed"
+    assert chlab.boots(there) == boots, "it booted anew"
     assert "it was migrated to" in here("start", code=4, deadline=chlab.STEP).err
     here("rm", deadline=chlab.STEP)
 
