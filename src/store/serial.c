@@ -232,12 +232,12 @@ json_t *vivi_serial_boots(int vm_fd, const json_t *running, bool *ret_joined)
     n = *ret_joined ? json_array_size(r.boots) : 0;
     for (i = 0; i < n; i++) {
         int64_t last = number_of(json_array_get(r.boots, n - 1), "boot");
+        json_int_t boot;
 
         one = json_array_get(r.boots, i);
-        (void)json_array_append_new(
-            list, json_pack("{s:I, s:I}", "boot",
-                            (json_int_t)(number_of(first, "boot") - last + number_of(one, "boot")),
-                            "offset", (json_int_t)number_of(one, "offset")));
+        boot = number_of(first, "boot") - last + number_of(one, "boot");
+        (void)json_array_append_new(list, json_pack("{s:I, s:I}", "boot", boot, "offset",
+                                                    (json_int_t)number_of(one, "offset")));
     }
     for (i = *ret_joined ? 1 : 0; i < json_array_size(here); i++)
         (void)json_array_append(list, json_array_get(here, i));
