@@ -29,42 +29,20 @@
 
 /* ---- the child ---- */
 
-/* "user@host:2222": the port, cut off; NULL: none. */
-static char *cut_port(char *host)
-{
-    char *colon = strrchr(host, ':');
-
-    if (!colon || strchr(colon, ']') || strspn(colon + 1, "0123456789") != strlen(colon + 1))
-        return NULL;
-    *colon = '\0';
-    return colon + 1;
-}
-
-/* "user@[::1]": an address in brackets is one only in an URL. */
-static void take_brackets(char *host)
-{
-    char *open = strchr(host, '['), *close = strrchr(host, ']');
-
-    if (!open || !close || close[1] || close < open)
-        return;
-    *close = '\0';
-    memmove(open, open + 1, strlen(open + 1) + 1);
-}
-
 /* A migration takes its time, and a connection that says nothing is forgotten on the way. */
 static void run_ssh(const char *dest)
 {
-    char *host = strdup(dest + strlen(SCHEME_SSH)), *port;
-    const char *argv[] = {"ssh", "-T", "-o", "ServerAliveInterval=30",      "-p",
-                          NULL,  "--", NULL, "viv migrate receive --stdio", NULL};
+    const char *user = dest + strlen(SCHEME_SSH), *host = vivi_peer_host(dest);
+    char *target = NULL, *port = NULL;
+    struct vivi_way way;
 
-    if (!host)
+    if (!vivi_way_parse_host(host, &way) ||
+        asprintf(&target, "%.*s%s", (int)(host - user), user, way.host) < 0)
         return;
-    host[strcspn(host, "/")] = '\0';
-    port = cut_port(host);
-    argv[5] = port;
-    argv[7] = host;
-    take_brackets(host);
+    if (way.port)
+        port = strndup(way.port, strcspn(way.port, "/"));
+    const char *argv[] = {"ssh", "-T", "-o",   "ServerAliveInterval=30",      "-p",
+                          port,  "--", target, "viv migrate receive --stdio", NULL};
     if (!port) /* the default is the user's configuration's */
         memmove(argv + 4, argv + 6, 4 * sizeof(*argv));
     (void)execvp("ssh", (char *const *)(uintptr_t)argv);
