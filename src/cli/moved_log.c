@@ -10,7 +10,7 @@
 #include "base/base64.h"
 #include "base/fd.h"
 
-#define PIECE_BYTES 196608 /* a multiple of 3: no padding in the middle */
+#define PIECE_BYTES (192u << 10) /* 256 KiB of text */
 #define ANSWER_MS   60000
 
 /* ---- the end that it leaves ---- */
@@ -111,11 +111,12 @@ void vivi_log_give(struct vivi_cli *c, viv_vm *vm, struct vivi_peer *p, int64_t 
 {
     cleanup_json json_t *part = NULL, *again = NULL;
     viv_error err = VIV_ERROR_INIT;
-    int64_t kept = 0, there = 0;
-    int r = room == 0 ? 0 : ask_part(vm, 0, &part, &err);
+    int64_t kept, there = 0;
+    int r;
 
     if (room == 0) /* it has it */
         return;
+    r = ask_part(vm, 0, &part, &err);
     kept = r == 0 ? number_of(part, "size") - number_of(part, "start") : 0;
     if (r == 0 && room < 0)
         r = room == VIVI_LOG_NOT_ASKED
