@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "store/serial.h"
 
 #define VMM_ROLE "vmm"
 
@@ -345,7 +346,7 @@ static void on_grew(void *ctx, const char *name, uint64_t size)
         return;
     if (size > s->size)
         s->size = size;
-    if (strcmp(s->log, VIVI_SERIAL_LOG) == 0) {
+    if (strcmp(s->log, VIVI_SERIAL_FILE) == 0) {
         /* A reset that was told before this output must not be seen after its marker. */
         if (!m->ready.found)
             pump_all(m);
@@ -363,7 +364,7 @@ static void on_drained(void *ctx, const char *name, uint64_t token, uint64_t siz
         return;
     if (size > s->size)
         s->size = size;
-    if (strcmp(s->log, VIVI_SERIAL_LOG) == 0)
+    if (strcmp(s->log, VIVI_SERIAL_FILE) == 0)
         on_serial(m, true); /* this boot's last bytes, before the next boot begins */
     pump(m, s);
     m->machine.fx->drained(m->machine.priv, token, size);

@@ -14,6 +14,7 @@
 #include "store/control.h"
 #include "store/moving.h"
 #include "store/snapshots.h"
+#include "store/serial.h"
 
 void vivi_launch_done(struct vivi_launch *l)
 {
@@ -294,7 +295,7 @@ void vivi_start_commit(struct vivi_monitor *m, const struct vivi_start_how *how)
     r = vivi_launch_streams(m, &err);
     if (r >= 0 && vivi_caps_has(&m->machine.driver->caps, VIVI_CAP_SNAPSHOT))
         r = make_room_for_later(m, &err);
-    m->st.boot_offset = vivi_log_size(m->dir.fd, VIVI_SERIAL_LOG);
+    m->st.boot_offset = vivi_log_size(m->dir.fd, VIVI_SERIAL_FILE);
     record_begin(m, state_of(how->how));
     if (r >= 0 && !m->probe)
         r = vivi_fail_oom(&err);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "store/serial.h"
 
 #define FIRST_WINDOW 16384u
 #define TAIL_BYTES   4096
@@ -49,7 +50,7 @@ struct vivi_stream *vivi_stream_of_log(struct vivi_streams *s, const char *log)
 
 struct vivi_stream *vivi_stream_serial(struct vivi_streams *s)
 {
-    return vivi_stream_of_log(s, VIVI_SERIAL_LOG);
+    return vivi_stream_of_log(s, VIVI_SERIAL_FILE);
 }
 
 struct vivi_stream *vivi_stream_add(struct vivi_streams *s, const char *name, const char *log)

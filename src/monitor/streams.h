@@ -9,7 +9,6 @@
 #include "keeper/protocol.h"
 
 #define VIVI_STREAMS_MAX   6
-#define VIVI_SERIAL_LOG    "serial.log"
 #define VIVI_SERIAL_TIMES  "serial.times"
 #define VIVI_RESERVE_BYTES (64u << 10) /* as much as a FIFO holds */
 #define VIVI_INPUT_MAX     (1u << 20)  /* the longest message of a driver's event stream */

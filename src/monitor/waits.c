@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "store/serial.h"
 
 #define TAIL_LINES 5
 
@@ -163,7 +164,7 @@ static void check_log(struct vivi_waiter *e)
 {
     struct vivi_monitor *m = e->m;
     const struct vivi_stream *serial = vivi_stream_serial(&m->streams);
-    uint64_t size = serial ? serial->size : vivi_log_size(m->dir.fd, VIVI_SERIAL_LOG);
+    uint64_t size = serial ? serial->size : vivi_log_size(m->dir.fd, VIVI_SERIAL_FILE);
 
     if (size > e->w.offset)
         answer(e, json_pack("{sI}", "size", (json_int_t)size));
