@@ -337,15 +337,23 @@ static int turn(struct foreground *f, int signal_fd, viv_error *err)
     return r;
 }
 
+int vivi_foreground_opts(const struct vivi_foreground *how, int pipe_read, viv_opts **ret,
+                         viv_error *err)
+{
+    int r = vivi_start_opts(ret, err);
+
+    if (r >= 0)
+        r = viv_opts_set_i64(*ret, "foreground_fd", pipe_read, err);
+    if (r >= 0 && how->remove)
+        r = viv_opts_set_bool(*ret, "remove_when_ended", 1, err);
+    return r;
+}
+
 static int begin(struct foreground *f, int pipe_read, viv_error *err)
 {
     cleanup_opts viv_opts *o = NULL;
-    int r = vivi_start_opts(&o, err);
+    int r = vivi_foreground_opts(f->how, pipe_read, &o, err);
 
-    if (r >= 0)
-        r = viv_opts_set_i64(o, "foreground_fd", pipe_read, err);
-    if (r >= 0 && f->how->remove)
-        r = viv_opts_set_bool(o, "remove_when_ended", 1, err);
     return r < 0 ? r : viv_vm_start(f->vm, o, &f->start, NULL, err);
 }
 

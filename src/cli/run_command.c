@@ -21,13 +21,8 @@ static int start(struct vivi_cli *c, viv_vm *vm, const struct vivi_foreground *h
                              .explain = vivi_explain_wait,
                              .starts = true,
                              .ctx = &s};
-    int r = vivi_start_opts(&o, &err);
 
-    if (r == 0)
-        r = viv_opts_set_i64(o, "foreground_fd", pipe_read, &err);
-    if (r == 0 && how->remove)
-        r = viv_opts_set_bool(o, "remove_when_ended", 1, &err);
-    if (r < 0)
+    if (vivi_foreground_opts(how, pipe_read, &o, &err) < 0)
         return vivi_cli_fail(c, viv_vm_name(vm), &err);
     verb.opts = o;
     return vivi_verb_run_vm(c, &verb, vm, false);
